@@ -1,0 +1,1709 @@
+#!/usr/bin/env python3
+"""Tests of sentry_mcp.py, and its demo.
+
+python -m pytest            runs the tests: pytest and responses, no network, no Sentry account
+python test_sentry_mcp.py   runs the demo: needs only what the server itself needs
+
+Shared helpers: FakeSentry, a small Sentry on loopback with sample data; Client, an MCP client.
+Part 1: tests from outside, of the program as a client starts it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gzip
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+try:
+    import pytest
+except ImportError:  # the demo runs without it: decorators then make mock objects of the tests
+    from unittest import mock
+
+    pytest = mock.MagicMock()
+
+HERE = Path(__file__).resolve().parent
+SERVER = HERE / "sentry_mcp.py"
+PATIENCE = 20.0  # seconds to wait for what should come at once, on the slowest machine
+
+LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+MODERN = "2026-07-28"
+META = "io.modelcontextprotocol/"
+SEARCH, DETAIL = "sentry_search_issues", "sentry_get_issue_detail"
+BREADCRUMBS, RESOLVE = "sentry_get_breadcrumbs", "sentry_resolve_issue"
+TOOLS = (SEARCH, DETAIL, BREADCRUMBS, RESOLVE)
+RECENT = "sentry://issues/recent"
+
+
+# ------------------------------------------------------------------------------------------------
+# Shared helpers: sample data
+# ------------------------------------------------------------------------------------------------
+
+TOKEN = "sntryu_" + "7e57" * 16
+READ_ONLY_TOKEN = "sntryu_" + "4ead" * 16
+SCOPES = {TOKEN: ["event:read", "event:write"], READ_ONLY_TOKEN: ["event:read"]}
+
+#: A person in the data, and secrets planted in it: none of this may come out of the server.
+PERSON = {"email": "dana.whitfield@example.com", "ip_address": "203.0.113.77"}
+PERSON |= {"username": "dwhitfield", "name": "Dana Whitfield"}
+PLANTED = ("planted-local-secret", "planted-query-secret", "planted-cookie", "planted-header")
+BAIT = (*PERSON.values(), *PLANTED)
+
+RATES = "def rate(currency):\n    table = load_table()\n    return table[currency]\n"
+PRICES = "    try:\n        factor = rate(order.currency)\n    except KeyError as error:\n"
+PRICES += "        raise RateMissing(order.currency) from error\n    return order.total * factor"
+CHECKOUT = "    try:\n        price = priced(order)\n    except RateMissing as error:\n"
+CHECKOUT += "        raise CheckoutFailed(order.id) from error\n    return charge(order, price)"
+CRASH = [77, "        raise CheckoutFailed(order.id) from error"]
+
+
+def iso(seconds_ago: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds_ago))
+
+
+def frame(filename: str, function: str, line: int, source: str, local: Any = None) -> dict:
+    """A stack frame, in-app if it has source; `line` is that of the source's last line but one."""
+    lines = source.split("\n") if source else []
+    context = [[line + 2 - len(lines) + index, text] for index, text in enumerate(lines)]
+    known = {"filename": filename, "function": function, "lineNo": line, "colNo": None}
+    return {**known, "context": context, "inApp": bool(source), "vars": local}
+
+
+def raised(kind: str, value: str, *frames: dict) -> dict:
+    return {"type": kind, "value": value, "stacktrace": {"frames": list(frames)}}
+
+
+def crumb(age: float, category: str, message: str | None, **data: Any) -> dict:
+    known = {"timestamp": iso(age), "type": "default", "category": category, "level": "info"}
+    return {**known, "message": message, "data": data or None}
+
+
+def sample_event() -> dict:
+    """An exception with two causes, as Sentry stores it: the root cause first."""
+    local = {"api_key": PLANTED[0], "currency": "'EUR'", "order": {"id": 8231, "lines": 3}}
+    chain = [
+        raised("KeyError", "'EUR'", frame("shop/rates.py", "rate", 21, RATES)),
+        raised("RateMissing", "no rate for EUR", frame("shop/prices.py", "priced", 48, PRICES)),
+        raised(
+            "CheckoutFailed",
+            f"order 8231 of {PERSON['email']} has no price",
+            frame("wsgi/handlers.py", "get_response", 181, ""),
+            frame("shop/checkout.py", "place_order", 77, CHECKOUT, local),
+        ),
+    ]
+    crumbs = [
+        crumb(609, "navigation", None, **{"from": "/cart", "to": "/checkout"}),
+        crumb(607, "httplib", None, url=f"https://rates.example/v1?token={PLANTED[1]}&base=USD"),
+        crumb(606, "query", "SELECT total, currency FROM orders WHERE id = %s"),
+        crumb(604, "auth", f"signed in: {PERSON['name']} from {PERSON['ip_address']}"),
+        crumb(602, "shop.rates", "rate table loaded: USD, GBP, CHF"),
+    ]
+    request = {"method": "POST", "url": "https://shop.example/checkout"}
+    request |= {"cookies": [["sid", PLANTED[2]]], "headers": [["Authorization", PLANTED[3]]]}
+    tags = {"environment": "production", "release": "shop@2.4.1", "browser": "Firefox 141"}
+    tags |= {"user": f"email:{PERSON['email']}", "server_name": "web-3"}
+    entries = {"exception": {"values": chain}, "breadcrumbs": {"values": crumbs}}
+    return {
+        "eventID": "5a" * 16,
+        "dateCreated": iso(600),
+        "release": {"version": "shop@2.4.1"},
+        "user": PERSON,
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        "contexts": {"runtime": {"type": "runtime", "name": "CPython", "version": "3.12.4"}},
+        "entries": [{"type": k, "data": v} for k, v in {**entries, "request": request}.items()],
+    }
+
+
+def message_event() -> dict:
+    message = {"type": "message", "data": {"formatted": "Stock of SKU 118 is below 5"}}
+    return {"eventID": "6b" * 16, "dateCreated": iso(10800), "entries": [message], "tags": []}
+
+
+def issue(number: int, short_id: str, age: float, title: str, **more: Any) -> dict:
+    """An issue as Sentry has it; counts are of the time asked for, `lifetime` of all time."""
+    slug = short_id.lower().rpartition("-")[0]
+    known = {"id": str(number), "shortId": short_id, "title": title, "culprit": "shop.checkout"}
+    known |= {"level": "error", "status": "unresolved", "statusDetails": {}, "substatus": "ongoing"}
+    known |= {"platform": "python", "count": "42", "userCount": 17, "assignedTo": None}
+    known |= {"firstSeen": iso(age), "lastSeen": iso(age), "seenBy": [PERSON]}
+    known |= {"lifetime": {"count": "99", "firstSeen": iso(age + 9e6), "lastSeen": iso(age)}}
+    known |= {"permalink": f"https://sentry.example/organizations/acme/issues/{number}/"}
+    return {**known, "project": {"id": "7" if slug == "billing" else "5", "slug": slug}, **more}
+
+
+# ------------------------------------------------------------------------------------------------
+# Shared helpers: FakeSentry
+# ------------------------------------------------------------------------------------------------
+
+#: A request as it arrived; `port` is the client's, the same for all requests of a connection.
+Seen = namedtuple("Seen", "method path query headers body port")
+Fault = Callable[["Handler"], None]
+PAGE = b"<!doctype html><html><title>Log in</title></html>"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection to FakeSentry."""
+
+    server: FakeSentry
+    protocol_version = "HTTP/1.1"  # connections stay open
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path, _, query = self.path.partition("?")
+        values = parse_qs(query, keep_blank_values=True)
+        port = self.client_address[1]
+        self.seen = Seen(self.command, path, values, self.headers, body, port)
+        (self.server.note(self.seen) or Handler.serve)(self)
+
+    do_PUT = do_POST = do_CONNECT = do_GET
+
+    def serve(self) -> None:
+        self.send(*self.server.respond(self.seen))
+
+    def send(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        known = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        self.send_response(status)
+        for name, value in {**known, **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class FakeSentry(socketserver.ThreadingTCPServer):
+    """Organization acme of a Sentry on loopback: the requests the server makes, and no others.
+
+    `requests` is what arrived; `fail` scripts what goes wrong next; `reset` starts afresh.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self._news = threading.Condition()
+        self.released = threading.Event()
+        self.reset()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __exit__(self, *reason: Any) -> None:
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, *about: Any) -> None:
+        """A client that goes away in the middle of an answer is part of the tests."""
+
+    def reset(self) -> None:
+        self.released.set()
+        self.released = threading.Event()  # what hangs is released by the test, or by the next
+        self.requests: list[Seen] = []
+        self.faults: list[list[Any]] = []  # [times left, method or "", path pattern, fault]
+        self.has_releases = True
+        self.notes: list[tuple[str, str]] = []
+        owner = {"type": "user", "id": "77", "name": "Robin", "email": PERSON["email"]}
+        self.issues = [
+            issue(4501, "SHOP-API-1", 600, "CheckoutFailed: no price", assignedTo=owner),
+            issue(4502, "SHOP-API-2", 10800, "Stock of SKU 118 is below 5", level="warning"),
+            issue(4503, "SHOP-API-3", 6 * 86400, "TimeoutError: label printer"),
+            issue(4601, "BILLING-1", 1200, "ValueError: unknown tax code"),
+        ]
+        self.events = {"4501": [sample_event()], "4502": [message_event()], "4503": []}
+        self.events["4601"] = [sample_event()]
+
+    def fail(self, fault: Fault, times: int = 1, method: str = "", path: str = "") -> None:
+        """What to do with the next requests of that method whose path matches."""
+        self.faults.append([times, method, path, fault])
+
+    def note(self, seen: Seen) -> Fault | None:
+        with self._news:
+            self.requests.append(seen)
+            self._news.notify_all()
+            for row in self.faults:
+                if row[0] and row[1] in ("", seen.method) and re.search(row[2], seen.path):
+                    row[0] -= 1
+                    return row[3]
+        return None
+
+    def wait_for(self, count: int) -> None:
+        """Until that many requests have arrived."""
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.requests) >= count, PATIENCE)
+
+    def made(self) -> list[str]:
+        """The requests as `GET issues/4501/`, in an order that threads cannot change."""
+        base = "/api/0/organizations/acme/"
+        return sorted(f"{seen.method} {seen.path.removeprefix(base)}" for seen in self.requests)
+
+    # ------------------------------------------------------------------ the Web API
+
+    def respond(self, seen: Seen) -> tuple:
+        scopes = SCOPES.get(seen.headers.get("Authorization", "").removeprefix("Bearer "))
+        denied = 403, {"detail": "You do not have permission to perform this action."}
+        if scopes is None:
+            return 401, {"detail": "Invalid token"}
+        if seen.path == "/api/0/":
+            return 200, {"version": "0", "auth": {"scopes": scopes}, "user": None}
+        found = re.fullmatch(r"/api/0/organizations/acme/issues/(?:([\w-]+)/(.*))?", seen.path)
+        if not found:
+            return 404, b""
+        if seen.method != "GET" and "event:write" not in scopes:
+            return denied
+        if found[1] is None:
+            asked = {name: values[0] for name, values in seen.query.items()}
+            project = asked.get("projectSlug", asked.get("project"))
+            known = project in ("-1", "shop-api", "billing", "5", "7")
+            return self.search(asked, project) if known else denied
+        one = next((i for i in self.issues if found[1] in (i["id"], i["shortId"])), None)
+        if one is None:
+            return 404, {"detail": "The requested resource does not exist"}
+        if seen.method == "PUT":
+            return self.update(one, json.loads(seen.body))
+        if found[2] == "notes/":
+            return self.comment(one, json.loads(seen.body)["text"])
+        return self.event(one, found[2][7:-1]) if found[2] else (200, one)
+
+    def search(self, asked: dict[str, str], project: str) -> tuple:
+        span = {"h": 3600, "d": 86400}[asked["statsPeriod"][-1]] * int(asked["statsPeriod"][:-1])
+        words = asked["query"].lower().split()
+        rows = [
+            row
+            for row in self.issues
+            if project in ("-1", *row["project"].values())
+            and row["lastSeen"] >= iso(span)
+            and all(row["status"] == word[3:] for word in words if word.startswith("is:"))
+            and all(word in row["title"].lower() for word in words if ":" not in word)
+        ]
+        rows.sort(key=lambda row: row["lastSeen"], reverse=True)
+        start, limit = int(asked.get("cursor", "0:0:0").split(":")[1]), int(asked["limit"])
+        more = str(start + limit < len(rows)).lower()
+        elsewhere = "<https://elsewhere.example/issues/>"  # Sentry, too, may name another host
+        link = f'{elsewhere}; rel="previous"; results="false"; cursor="0:0:1", '
+        link += f'{elsewhere}; rel="next"; results="{more}"; cursor="0:{start + limit}:0"'
+        return 200, rows[start : start + limit], {"X-Hits": str(len(rows)), "Link": link}
+
+    def event(self, one: dict, which: str) -> tuple:
+        named = which in ("latest", "oldest", "recommended")
+        events = [e for e in self.events[one["id"]] if named or e["eventID"] == which]
+        return (200, events[0]) if events else (404, {"detail": "No matching event found"})
+
+    def update(self, one: dict, change: dict) -> tuple:
+        details = dict(change.get("statusDetails", {}))
+        if details.get("inNextRelease") and not self.has_releases:
+            return 400, {"statusDetails": {"inNextRelease": ["No release data present"]}}
+        substatus = "archived_forever" if change["status"] == "ignored" else None
+        one["status"], one["substatus"] = change["status"], change.get("substatus", substatus)
+        one["statusDetails"] = {**details, "actor": PERSON}
+        return 200, one
+
+    def comment(self, one: dict, text: str) -> tuple:
+        if (one["id"], text) in self.notes:
+            return 400, {"detail": "You have already posted that comment."}
+        self.notes.append((one["id"], text))
+        return 201, {"id": str(len(self.notes)), "type": "note", "user": PERSON}
+
+
+def answer(status: int, body: Any = b"", **headers: str) -> Fault:
+    """Answer with that; names of headers are written with underscores."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler: handler.send(status, body, named)
+
+
+def limited(seconds: int) -> Fault:
+    """429 as Sentry sends it: the time of the reset, no Retry-After, JSON labelled as HTML."""
+
+    def fault(handler: Handler) -> None:
+        headers = {"X-Sentry-Rate-Limit-Reset": str(int(time.time()) + seconds)}
+        headers["Content-Type"] = "text/html"
+        handler.send(429, {"detail": "Limit is 5 requests in 1 seconds"}, headers)
+
+    return fault
+
+
+def hang(handler: Handler) -> None:
+    """Answer only when the test says so."""
+    handler.server.released.wait(PATIENCE)
+    handler.serve()
+
+
+def close(handler: Handler) -> None:
+    """Close the connection instead of answering."""
+    handler.close_connection = True
+
+
+def lose(handler: Handler) -> None:
+    """Do as asked, but close the connection instead of saying so."""
+    handler.server.respond(handler.seen)
+    handler.close_connection = True
+
+
+def cut(handler: Handler) -> None:
+    """Promise more than is sent."""
+    handler.send(200, b"[", {"Content-Length": "99"})
+    handler.close_connection = True
+
+
+def bad_gateway(handler: Handler) -> None:
+    handler.send(502, PAGE, {"Content-Type": "text/html"})
+
+
+def big(handler: Handler) -> None:
+    handler.send(200, bytes(17 * 2**20))
+
+
+def bomb(handler: Handler) -> None:
+    handler.send(200, gzip.compress(bytes(17 * 2**20)), {"Content-Encoding": "gzip"})
+
+
+def drip(handler: Handler) -> None:
+    """Send the body byte by byte, in chunks."""
+    handler.send(200, b"", {"Transfer-Encoding": "chunked"})
+    for chunk in (b"1\r\n[\r\n", b"1\r\n]\r\n", b"0\r\n\r\n"):
+        handler.wfile.flush()
+        handler.wfile.write(chunk)
+
+
+# ------------------------------------------------------------------------------------------------
+# Shared helpers: Client
+# ------------------------------------------------------------------------------------------------
+
+
+def settings(sentry: FakeSentry, **changes: str) -> dict[str, str]:
+    """A complete configuration; a variable that is changed to "" is left out."""
+    known = {"SENTRY_AUTH_TOKEN": TOKEN, "SENTRY_ORG": "acme", "SENTRY_PROJECT": "shop-api"}
+    known |= {"SENTRY_URL": sentry.url, "SENTRY_MAX_CALLS_PER_MINUTE": "9999", **changes}
+    return {name: value for name, value in known.items() if value}
+
+
+def environment(home: str, variables: dict[str, str]) -> dict[str, str]:
+    """What clients start a server with: little of the system's, and what its settings say."""
+    kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "LD_LIBRARY_PATH")
+    system = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**system, "HOME": home, "USERPROFILE": home, **variables}
+
+
+def write_env(path: Path, variables: dict[str, str]) -> None:
+    lines = (f"{name}={value}\n" for name, value in variables.items())
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def modern(params: dict | None = None, **meta: Any) -> dict[str, Any]:
+    """Params of a request of the era without a handshake; a member of None is left out."""
+    known = {"protocolVersion": MODERN, "clientCapabilities": {}, **meta}
+    stamped = {f"{META}{name}": value for name, value in known.items() if value is not None}
+    return {**(params or {}), "_meta": stamped}
+
+
+def initialize_params(revision: Any) -> dict[str, Any]:
+    known = {"name": "test", "version": "1"}
+    return {"protocolVersion": revision, "capabilities": {}, "clientInfo": known}
+
+
+class Client:
+    """An MCP client that has started sentry_mcp.py.
+
+    `revision`: a legacy one is negotiated first, the modern one stamps each request, "" does
+    neither. The server's home and working directory are an empty folder, and its env file is an
+    empty file there, so that no test reads the developer's own. stderr is read at the end only:
+    some clients never do.
+    """
+
+    sentry: FakeSentry  # of the shared client alone
+
+    def __init__(
+        self,
+        variables: dict[str, str],
+        revision: str = LEGACY[0],
+        command: list[str] | None = None,
+        **folders: str,
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.env_file = Path(self._folder.name, "server.env")
+        self.env_file.touch()
+        self.process = subprocess.Popen(
+            [sys.executable, *(command or [str(SERVER), "--env-file", str(self.env_file)])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(folders.get("home", self._folder.name), variables),
+            cwd=folders.get("cwd", self._folder.name),
+        )
+        self.lines: list[bytes] = []
+        self.messages: list[Any] = []
+        self.stderr = b""
+        self.revision = revision
+        self._ids = itertools.count(1)
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if revision in LEGACY:
+            self.request("initialize", initialize_params(revision))
+            self.notify("notifications/initialized")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            message = json.loads(line)  # what is no message ends the thread, and so the test
+            with self._news:
+                self.lines.append(line)
+                self.messages.append(message)
+                self._news.notify_all()
+
+    def send_line(self, line: bytes) -> None:
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def notify(self, method: str, params: dict | None = None, **members: Any) -> None:
+        message = {"jsonrpc": "2.0", "method": method, "params": params or {}, **members}
+        self.send_line(json.dumps(message).encode())
+
+    def start(self, method: str, params: dict | None = None, request_id: Any = None) -> Any:
+        """Send a request without waiting for its answer; returns its id."""
+        request_id = next(self._ids) if request_id is None else request_id
+        self.notify(method, modern(params) if self.revision == MODERN else params, id=request_id)
+        return request_id
+
+    def wait_for(self, found: Callable[[], list[Any]]) -> Any:
+        """The first of the messages that are found, as soon as there is one."""
+        with self._news:
+            self._news.wait_for(found, PATIENCE)
+            assert found(), f"not received; the last lines are {self.lines[-3:]}"
+            return found()[0]
+
+    def answers(self, request_id: Any, start: int = 0) -> list[Any]:
+        """The messages with that very id: "1" is not 1, and 1 is not True."""
+        kind = type(request_id)
+        messages = [m for m in self.messages[start:] if isinstance(m, dict)]
+        return [m for m in messages if m.get("id") == request_id and type(m["id"]) is kind]
+
+    def answer(self, request_id: Any, start: int = 0) -> dict[str, Any]:
+        return self.wait_for(lambda: self.answers(request_id, start))
+
+    def request(
+        self, method: str, params: dict | None = None, request_id: Any = None
+    ) -> dict[str, Any]:
+        start = len(self.messages)
+        return self.answer(self.start(method, params, request_id), start)
+
+    def start_tool(self, name: str, meta: dict | None = None, **arguments: Any) -> Any:
+        params = {"name": name, "arguments": arguments}
+        return self.start("tools/call", {**params, "_meta": meta} if meta else params)
+
+    def call_tool(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """The tool's data or its error, after a check that its form is right."""
+        return self.outcome(self.start_tool(name, **arguments))
+
+    def outcome(self, request_id: Any) -> dict[str, Any]:
+        result = self.answer(request_id)["result"]
+        [content] = result["content"]
+        data = json.loads(content["text"])
+        if result.get("isError"):
+            assert "structuredContent" not in result
+            assert data["success"] is False
+            return data["error"]
+        assert result["structuredContent"] == data
+        return data
+
+    def after(self, *lines: bytes) -> list[Any]:
+        """What is received between now and the answer to a request sent after these lines."""
+        start = len(self.messages)
+        for line in lines:
+            self.send_line(line)
+        pong = self.answer(self.start("server/discover", modern()), start)
+        return [message for message in self.messages[start:] if message is not pong]
+
+    def close(self) -> int:
+        """End the server's input as clients do, and return its exit status."""
+        if not self.process.stdin.closed:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+            try:
+                self.process.wait(PATIENCE)
+            finally:
+                self.process.kill()
+            self._reader.join(PATIENCE)
+            self.stderr = self.process.stderr.read()
+            self.process.stdout.close()
+            self.process.stderr.close()
+            self._folder.cleanup()
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Client]:
+    """One Sentry and one server for all tests that need none of their own: starting takes time."""
+    with FakeSentry() as sentry, Client(settings(sentry)) as client:
+        client.sentry = sentry
+        yield client
+        assert (client.close(), client.stderr) == (0, b"")
+
+
+@pytest.fixture
+def sentry(shared: Client) -> Iterator[FakeSentry]:
+    """The Sentry, as new."""
+    shared.sentry.reset()
+    yield shared.sentry
+    shared.sentry.reset()
+
+
+@pytest.fixture
+def client(shared: Client, sentry: FakeSentry) -> Iterator[Client]:
+    """The shared server and its `sentry`; whatever a test does, nothing may be given away."""
+    start = len(shared.lines)
+    yield shared
+    output = b"".join(shared.lines[start:]).decode()
+    assert [bait for bait in (TOKEN, *BAIT) if bait in output] == []
+
+
+@pytest.fixture
+def other() -> Iterator[FakeSentry]:
+    """A second host, which must be left alone."""
+    with FakeSentry() as sentry:
+        yield sentry
+        assert sentry.requests == []
+
+
+def short(value: Any) -> str:
+    """The name of a row of a table, for pytest: some rows are very long."""
+    return getattr(value, "__name__", ascii(value)[:40])
+
+
+def run(
+    folder: Path, variables: dict[str, str], *arguments: str, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end, with the text as its input and an empty env file."""
+    empty = folder / "server.env"
+    empty.touch()
+    return subprocess.run(
+        [sys.executable, str(SERVER), *arguments, "--env-file", str(empty)],
+        env=environment(str(folder), variables),
+        cwd=folder,
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+
+
+def closed_url() -> str:
+    """The URL of a port that nothing listens on."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 1, from outside: the main job
+# ------------------------------------------------------------------------------------------------
+
+AUTH, LIMITED, NOT_FOUND = "SENTRY_AUTH_FAILED", "SENTRY_RATE_LIMITED", "SENTRY_ISSUE_NOT_FOUND"
+API_ERROR, WRONG, NO_SETUP = "SENTRY_API_ERROR", "SENTRY_INVALID_ARGUMENT", "SENTRY_NOT_CONFIGURED"
+BOTH = ["GET issues/4501/", "GET issues/4501/events/latest/"]
+#: Arguments of a search; query, statsPeriod, sort and limit that are sent.
+SEARCHES = [
+    ({}, ["is:unresolved", "24h", "date", "10"]),
+    ({"status": "all"}, ["", "24h", "date", "10"]),
+    ({"query": "tax"}, ["is:unresolved tax", "24h", "date", "10"]),
+    ({"query": "is:ignored tax"}, ["is:ignored tax", "24h", "date", "10"]),
+    ({"query": "tax", "status": "ignored"}, ["is:ignored tax", "24h", "date", "10"]),
+    ({"status": "resolved", "limit": 25}, ["is:resolved", "24h", "date", "25"]),
+    ({"timeRange": "14d", "sortBy": "freq"}, ["is:unresolved", "14d", "freq", "10"]),
+    ({"timeRange": "1h", "sortBy": "priority"}, ["is:unresolved", "1h", "trends", "10"]),
+    ({"timeRange": "30d", "sortBy": "user"}, ["is:unresolved", "30d", "user", "10"]),
+    ({"limit": 1.0, "environment": "a & b"}, ["is:unresolved", "24h", "date", "1"]),
+]
+RESOLUTIONS = [
+    ("resolved", {"status": "resolved"}, "resolved"),
+    ("resolvedInNextRelease", {"statusDetails": {"inNextRelease": True}}, "resolved"),
+    ("ignored", {"substatus": "archived_until_escalating"}, "ignored"),
+]
+NAMES = [4501, 4501.0, "4501", "SHOP-API-1", "shop-api-1"]
+NAMES += ["{url}/organizations/acme/issues/4501/"]
+NAMES += ["{url}/organizations/acme/issues/SHOP-API-1/events/latest/?project=5#trace"]
+
+
+class TestMainJob:
+    def test_from_the_search_to_the_resolution(self, client: Client) -> None:
+        issue_id = client.call_tool(SEARCH)["issues"][0]["id"]
+        event = client.call_tool(DETAIL, issueId=issue_id)["latestEvent"]
+        assert event["crashedAt"] == "shop/checkout.py:77 in place_order"
+        trail = client.call_tool(BREADCRUMBS, issueId=issue_id)["breadcrumbs"]
+        assert trail[-1]["message"] == "rate table loaded: USD, GBP, CHF"
+        done = client.call_tool(RESOLVE, issueId=issue_id, comment="Fixed in rates.py")
+        assert (done["issue"]["status"], done["comment"]) == ("resolved", {"posted": True})
+        assert [row["id"] for row in client.call_tool(SEARCH)["issues"]] == ["4502"]
+
+    def test_a_search_says_all_that_the_contract_names(self, client: Client) -> None:
+        found = client.call_tool(SEARCH)
+        assert [row["shortId"] for row in found["issues"]] == ["SHOP-API-1", "SHOP-API-2"]
+        assert (found["totalCount"], found.get("nextCursor")) == (2, None)
+        row = found["issues"][0]
+        named = "id title culprit status level firstSeen lastSeen shortId permalink"
+        assert all(isinstance(row[key], str) for key in named.split())
+        assert (row["count"], row["userCount"], row["assignedTo"]) == (42, 17, "user:Robin")
+        assert row["firstSeen"] < iso(8e6), "the issue's own first time, not that of the window"
+
+    def test_a_detail_says_all_that_the_contract_names(self, client: Client) -> None:
+        detail = client.call_tool(DETAIL, issueId="4501")
+        named = "id title status level platform count userCount firstSeen lastSeen"
+        assert set(named.split()) <= detail["issue"].keys()
+        event = detail["latestEvent"]
+        assert (event["eventId"], event["release"]) == ("5a" * 16, "shop@2.4.1")
+        assert (event["environment"], event["tags"]["browser"]) == ("production", "Firefox 141")
+        assert event["contexts"] == {"runtime": {"name": "CPython", "version": "3.12.4"}}
+        assert event["request"] == {"method": "POST", "url": "https://shop.example/checkout"}
+        assert event["exception"]["type"] == "CheckoutFailed"
+        assert [cause["type"] for cause in event["causes"]] == ["RateMissing", "KeyError"]
+        assert event["causes"][1]["stacktrace"]["frames"][0]["lineNo"] == 21
+        frame = event["stacktrace"]["frames"][-1]
+        assert {"filename", "function", "lineNo", "colNo", "context", "inApp"} <= frame.keys()
+        assert CRASH in frame["context"]
+        assert (frame["vars"]["order"]["lines"], frame["vars"]["api_key"]) == (3, "[Filtered]")
+
+    def test_parts_of_a_detail_can_be_left_out(self, client: Client) -> None:
+        asked = {"includeStacktrace": False, "includeEnvironment": False}
+        event = client.call_tool(DETAIL, issueId="4501", **asked)["latestEvent"]
+        assert event["exception"]["type"] == "CheckoutFailed"
+        assert not {"stacktrace", "contexts"} & event.keys()
+
+    def test_an_issue_without_an_exception_has_its_message(self, client: Client) -> None:
+        event = client.call_tool(DETAIL, issueId="SHOP-API-2")["latestEvent"]
+        assert event["message"] == "Stock of SKU 118 is below 5"
+
+    def test_breadcrumbs_are_the_newest_in_order(self, client: Client) -> None:
+        trail = client.call_tool(BREADCRUMBS, issueId="4501", limit=4)
+        assert (trail["totalCount"], trail["eventId"]) == (5, "5a" * 16)
+        crumbs = trail["breadcrumbs"]
+        assert [crumb["category"] for crumb in crumbs] == ["httplib", "query", "auth", "shop.rates"]
+        assert {"timestamp", "type", "category", "level", "message", "data"} <= crumbs[0].keys()
+        assert "base=USD" in crumbs[0]["data"]["url"]
+
+    @pytest.mark.parametrize(
+        "tool, requests",
+        [
+            (SEARCH, ["GET issues/"]),
+            (DETAIL, BOTH),
+            (BREADCRUMBS, BOTH),
+            (RESOLVE, ["GET issues/4501/", "PUT issues/4501/"]),
+        ],
+    )
+    def test_a_call_makes_few_requests(self, client: Client, tool: str, requests: list) -> None:
+        client.call_tool(tool, **({} if tool == SEARCH else {"issueId": "4501"}))
+        assert client.sentry.made() == requests
+
+    def test_a_connection_is_reused(self, client: Client) -> None:
+        for _ in range(2):
+            client.call_tool(SEARCH)
+            client.call_tool(RESOLVE, issueId="4501")
+        assert len({seen.port for seen in client.sentry.requests}) == 1
+
+    @pytest.mark.parametrize("arguments, wanted", SEARCHES, ids=short)
+    def test_a_search_leaves_nothing_to_defaults(
+        self, client: Client, arguments: dict, wanted: list[str]
+    ) -> None:
+        client.call_tool(SEARCH, **arguments)
+        [seen] = client.sentry.requests
+        names = ("query", "statsPeriod", "sort", "limit")
+        assert [seen.query[name] for name in names] == [[value] for value in wanted]
+        assert seen.query["projectSlug"] == ["shop-api"]
+        assert seen.query.get("environment") == (["a & b"] if "environment" in arguments else None)
+        assert seen.headers["Authorization"] == f"Bearer {TOKEN}"
+
+    def test_the_pages_of_a_search_follow_one_another(self, client: Client) -> None:
+        asked = {"timeRange": "7d", "limit": 2}
+        first = client.call_tool(SEARCH, **asked)
+        second = client.call_tool(SEARCH, **asked, cursor=first["nextCursor"])
+        ids = [row["id"] for row in first["issues"] + second["issues"]]
+        assert (ids, first["totalCount"]) == (["4501", "4502", "4503"], 3)
+        assert "nextCursor" not in second
+
+    def test_an_empty_search_says_how_to_widen_it(self, client: Client) -> None:
+        found = client.call_tool(SEARCH, query="nothing like it")
+        assert (found["issues"], found["totalCount"]) == ([], 0)
+        assert "timeRange" in found["hint"]
+
+    def test_an_event_id_of_another_project_finds_nothing(self, client: Client) -> None:
+        client.sentry.fail(answer(200, [client.sentry.issues[3]], X_Sentry_Direct_Hit="1"))
+        assert client.call_tool(SEARCH, query="5a" * 16)["issues"] == []
+
+    @pytest.mark.parametrize("resolution, sent, status", RESOLUTIONS, ids=short)
+    def test_a_resolution_changes_one_issue_once(
+        self, client: Client, resolution: str, sent: dict, status: str
+    ) -> None:
+        asked = {"issueId": "shop-api-1", "resolution": resolution}
+        done, again = (client.call_tool(RESOLVE, **asked) for _ in range(2))
+        assert [seen.method for seen in client.sentry.requests] == ["GET", "PUT", "GET"]
+        body = json.loads(client.sentry.requests[1].body)
+        assert body == {**body, **sent, "status": status}
+        shown = done["issue"]
+        assert (shown["id"], shown["shortId"], shown["status"]) == ("4501", "SHOP-API-1", status)
+        assert {"title", "permalink", "statusDetails", "substatus"} <= shown.keys()
+        assert (done["changed"], again["changed"]) == (True, False)
+        assert (shown["previousStatus"], again["issue"]["previousStatus"]) == ("unresolved", status)
+        assert {row["status"] for row in client.sentry.issues[1:]} == {"unresolved"}
+
+    @pytest.mark.parametrize("tool", TOOLS[1:])
+    @pytest.mark.parametrize("issue_id, word", [("BILLING-1", "shop-api"), ("SHOP-API-ZZ", "id")])
+    def test_no_other_issue_is_found(
+        self, client: Client, tool: str, issue_id: str, word: str
+    ) -> None:
+        error = client.call_tool(tool, issueId=issue_id)
+        assert (error["code"], error["statusCode"]) == (NOT_FOUND, 404)
+        assert word in error["message"]
+        assert {seen.method for seen in client.sentry.requests} == {"GET"}
+
+    def test_a_comment_that_fails_does_not_hide_the_change(self, client: Client) -> None:
+        client.sentry.fail(answer(500, {"detail": "Internal Error"}), path="notes/")
+        done = client.call_tool(RESOLVE, issueId="4501", comment="Fixed")
+        assert (done["issue"]["status"], done["changed"]) == ("resolved", True)
+        assert done["comment"]["posted"] is False
+        assert "500" in done["comment"]["error"]
+        assert client.sentry.made().count("POST issues/4501/notes/") == 1
+
+    def test_a_comment_posted_before_counts_as_posted(self, client: Client) -> None:
+        asked = {"issueId": "4501", "comment": "Fixed"}
+        comments = [client.call_tool(RESOLVE, **asked)["comment"] for _ in range(2)]
+        assert comments == [{"posted": True}] * 2
+        assert client.sentry.notes == [("4501", "Fixed")]
+
+    def test_a_next_release_needs_releases(self, client: Client) -> None:
+        client.sentry.has_releases = False
+        asked = {"issueId": "4501", "resolution": "resolvedInNextRelease", "comment": "Fixed"}
+        error = client.call_tool(RESOLVE, **asked)
+        assert (error["code"], error["statusCode"]) == (API_ERROR, 400)
+        assert "No release data" in error["message"]
+        assert client.sentry.notes == []
+
+    @pytest.mark.parametrize("fault", [lose, bad_gateway, cut], ids=short)
+    def test_a_change_without_an_answer_is_not_repeated(self, client: Client, fault: Fault) -> None:
+        client.sentry.fail(fault, method="PUT", times=9)
+        error = client.call_tool(RESOLVE, issueId="4501")
+        assert error["code"] == API_ERROR
+        assert "unknown" in error["message"]
+        assert DETAIL in error["message"]
+        assert client.sentry.made().count("PUT issues/4501/") == 1
+
+    def test_a_change_is_verified(self, client: Client) -> None:
+        client.sentry.fail(answer(200, {**client.sentry.issues[0]}), method="PUT")
+        assert client.call_tool(RESOLVE, issueId="4501")["code"] == API_ERROR
+        client.sentry.fail(lambda handler: (lose(handler), handler.send(204, b"")), method="PUT")
+        assert client.call_tool(RESOLVE, issueId="4501")["issue"]["status"] == "resolved"
+
+    def test_expired_events_leave_the_issue_and_a_note(self, client: Client) -> None:
+        detail = client.call_tool(DETAIL, issueId="SHOP-API-3")
+        assert (detail["issue"]["id"], detail["latestEvent"]) == ("4503", None)
+        trail = client.call_tool(BREADCRUMBS, issueId="SHOP-API-3")
+        assert (trail["breadcrumbs"], trail["totalCount"]) == ([], 0)
+        assert detail["note"]
+        assert trail["note"]
+
+    @pytest.mark.parametrize("given", NAMES, ids=short)
+    def test_an_issue_is_named_in_any_usual_way(self, client: Client, given: Any) -> None:
+        given = given.format(url=client.sentry.url) if isinstance(given, str) else given
+        assert client.call_tool(DETAIL, issueId=given)["issue"]["id"] == "4501"
+
+    @pytest.mark.parametrize("event", ["latest", "oldest", "recommended", "5a" * 16])
+    def test_another_event_can_be_asked_for(self, client: Client, event: str) -> None:
+        detail = client.call_tool(DETAIL, issueId="4501", event=event)
+        assert detail["latestEvent"]["eventId"] == "5a" * 16
+        assert f"GET issues/4501/events/{event}/" in client.sentry.made()
+
+    def test_the_resource_is_read_anew_each_time(self, client: Client) -> None:
+        for expected in (["4501", "4502", "4503"], ["4502", "4503"]):
+            [content] = client.request("resources/read", {"uri": RECENT})["result"]["contents"]
+            assert (content["uri"], content["mimeType"]) == (RECENT, "application/json")
+            assert [row["id"] for row in json.loads(content["text"])["issues"]] == expected
+            client.sentry.issues[0]["status"] = "resolved"
+        query = client.sentry.requests[0].query
+        assert (query["query"], query["limit"]) == (["is:unresolved"], ["10"])
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 1, from outside: the protocol
+# ------------------------------------------------------------------------------------------------
+
+PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
+#: Lines that are no request, or none that can be served: the error, and the id it must have.
+WRONG_LINES = [
+    (b"hello", PARSE, None),
+    (b'{"jsonrpc": "2.0", "id": 7, "method"', PARSE, None),
+    (b'{"jsonrpc": "2.0", "id": 7, "method": "\xff\xfe"}', PARSE, None),
+    (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"x": NaN}}', PARSE, None),
+    (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"x": -Infinity}}', PARSE, None),
+    (b"[" * 100_000, PARSE, None),
+    (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, PARSE, None),
+    (b"null", INVALID, None),
+    (b"42", INVALID, None),
+    (b'"ping"', INVALID, None),
+    (b"{}", INVALID, None),
+    (b"[]", INVALID, None),
+    (b'[{"jsonrpc": "2.0", "id": 7, "method": "ping"}]', INVALID, None),
+    (b'{"id": 7, "method": "ping"}', INVALID, 7),
+    (b'{"jsonrpc": "1.0", "id": 7, "method": "ping"}', INVALID, 7),
+    (b'{"jsonrpc": "2.0", "id": "x"}', INVALID, "x"),
+    (b'{"jsonrpc": "2.0", "id": 7, "method": 5}', INVALID, 7),
+    (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', INVALID, None),
+    (b'{"jsonrpc": "2.0", "id": true, "method": "ping"}', INVALID, None),
+    (b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}', INVALID, None),
+    (b'{"jsonrpc": "2.0", "id": [1], "method": "ping"}', INVALID, None),
+    (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": [1]}', BAD_PARAMS, 7),
+    (b'{"jsonrpc": "2.0", "id": 7, "method": "ping", "params": "x"}', BAD_PARAMS, 7),
+]
+#: Requests that cannot be served: method, params, error code.
+WRONG_REQUESTS = [
+    ("no/such/method", {}, NO_METHOD),
+    ("prompts/list", {}, NO_METHOD),
+    ("logging/setLevel", {"level": "info"}, NO_METHOD),
+    ("resources/subscribe", {"uri": RECENT}, NO_METHOD),
+    ("completion/complete", {}, NO_METHOD),
+    ("server/discover", {}, BAD_PARAMS),
+    ("initialize", {}, BAD_PARAMS),
+    ("initialize", initialize_params(5), BAD_PARAMS),
+    ("tools/list", {"cursor": "x"}, BAD_PARAMS),
+    ("resources/list", {"cursor": "x"}, BAD_PARAMS),
+    ("tools/call", {}, BAD_PARAMS),
+    ("tools/call", {"name": 5}, BAD_PARAMS),
+    ("tools/call", {"name": "no_such_tool"}, BAD_PARAMS),
+    ("tools/call", {"name": SEARCH, "arguments": []}, BAD_PARAMS),
+    ("resources/read", {}, BAD_PARAMS),
+    ("resources/read", {"uri": 5}, BAD_PARAMS),
+    ("resources/read", {"uri": "sentry://no/such"}, -32002),
+    ("resources/read", modern({"uri": "sentry://no/such"}), BAD_PARAMS),
+    ("tools/call", modern({"name": "no_such_tool"}), BAD_PARAMS),
+    ("tools/list", modern(clientCapabilities=None), BAD_PARAMS),
+    ("tools/list", modern(clientCapabilities=[]), BAD_PARAMS),
+    ("tools/list", modern(clientInfo="me"), BAD_PARAMS),
+    ("tools/list", modern(protocolVersion=5), BAD_PARAMS),
+    ("tools/list", modern(protocolVersion="2099-01-01"), -32022),
+    ("server/discover", modern(protocolVersion=LEGACY[0]), -32022),
+    ("initialize", modern(initialize_params(LEGACY[0])), NO_METHOD),
+    ("ping", modern(), NO_METHOD),
+    ("logging/setLevel", modern({"level": "info"}), NO_METHOD),
+    ("resources/subscribe", modern({"uri": RECENT}), NO_METHOD),
+    ("subscriptions/listen", modern(), BAD_PARAMS),
+]
+#: Messages that no answer may follow.
+SILENT = [
+    b"",
+    b" \t ",
+    b"\r",
+    b'{"jsonrpc": "2.0", "method": "notifications/initialized"}',
+    b'{"jsonrpc": "2.0", "method": "notifications/no_such", "params": [1]}',
+    b'{"jsonrpc": "2.0", "method": "no/such"}',
+    b'{"jsonrpc": "2.0", "method": "tools/list"}',
+    b'{"jsonrpc": "2.0", "method": "initialize", "params": {}}',
+    b'{"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "sentry_search_issues"}}',
+    b'{"jsonrpc": "2.0", "method": "notifications/cancelled"}',
+    b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "never"}}',
+    b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": [1]}}',
+    b'{"jsonrpc": "2.0", "id": 99, "result": {}}',
+    b'{"jsonrpc": "2.0", "id": 99, "error": {"code": -1, "message": "x"}}',
+]
+#: The arguments of the tools: type, enum or maximum, default. They are fixed.
+ISSUE_ID = ("string", None, None)
+FIXES = ["resolved", "resolvedInNextRelease", "ignored"]
+ARGUMENTS = {
+    SEARCH: {
+        "query": ("string", None, ""),
+        "status": ("string", ["unresolved", "resolved", "ignored", "all"], "unresolved"),
+        "sortBy": ("string", ["date", "priority", "freq", "user"], "date"),
+        "timeRange": ("string", ["1h", "24h", "7d", "14d", "30d"], "24h"),
+        "limit": ("number", 25, 10),
+    },
+    DETAIL: {
+        "issueId": ISSUE_ID,
+        "includeStacktrace": ("boolean", None, True),
+        "includeEnvironment": ("boolean", None, True),
+    },
+    BREADCRUMBS: {"issueId": ISSUE_ID, "limit": ("number", 100, 30)},
+    RESOLVE: {
+        "issueId": ISSUE_ID,
+        "resolution": ("string", FIXES, "resolved"),
+        "comment": ("string", None, None),
+    },
+}
+WRONG_ARGUMENTS = [
+    (SEARCH, {"limit": 0}, "limit"),
+    (SEARCH, {"limit": 26}, "25"),
+    (SEARCH, {"limit": 2.5}, "limit"),
+    (SEARCH, {"limit": True}, "limit"),
+    (SEARCH, {"limit": "10"}, "limit"),
+    (SEARCH, {"status": "open"}, "unresolved"),
+    (SEARCH, {"timeRange": "90d"}, "30d"),
+    (SEARCH, {"query": None}, "query"),
+    (SEARCH, {"project": "billing"}, "project"),
+    (DETAIL, {}, "issueId"),
+    (DETAIL, {"issueId": ""}, "issueId"),
+    (DETAIL, {"issueId": ["4501"]}, "issueId"),
+    (DETAIL, {"issueId": "4501", "includeStacktrace": "yes"}, "true or false"),
+    (DETAIL, {"issueId": "4501", "event": "../x"}, "latest"),
+    (BREADCRUMBS, {"issueId": "4501", "limit": 101}, "100"),
+    (RESOLVE, {"issueId": "4501", "resolution": "unresolved"}, "resolvedInNextRelease"),
+    (RESOLVE, {"issueId": "4501", "comment": {"text": "x"}}, "comment"),
+]
+#: Of the modern era: method, params, time to live of the result and who may keep it.
+STAMPED = [
+    ("server/discover", {}, 3_600_000, "public"),
+    ("tools/list", {}, 3_600_000, "public"),
+    ("resources/list", {}, 3_600_000, "public"),
+    ("resources/templates/list", {}, 3_600_000, "public"),
+    ("resources/read", {"uri": RECENT}, 0, "private"),
+    ("tools/call", {"name": SEARCH}, None, None),
+]
+PROGRESS = "notifications/progress"
+
+
+class TestProtocolOnTheWire:
+    @pytest.mark.parametrize("asked", [*LEGACY, "2023-01-01", MODERN])
+    def test_a_handshake_agrees_on_a_revision(self, asked: str) -> None:
+        with Client({}, revision="") as client:
+            assert client.request("ping")["result"] == {}
+            error = client.request("tools/list")["error"]
+            assert error["code"] == BAD_PARAMS
+            assert re.search(f"initialize.*{META}protocolVersion", error["message"])
+            result = client.request("initialize", initialize_params(asked))["result"]
+            assert result["protocolVersion"] == (asked if asked in LEGACY else LEGACY[0])
+            assert result["capabilities"].keys() == {"tools", "resources"}
+            assert {"name", "version"} <= result["serverInfo"].keys()
+            assert "data" in result["instructions"]
+
+    @pytest.mark.parametrize("method, params, ttl, scope", STAMPED, ids=short)
+    def test_modern_results_alone_are_stamped(
+        self, client: Client, method: str, params: dict, ttl: int | None, scope: str | None
+    ) -> None:
+        result = client.request(method, modern(params))["result"]
+        assert result["resultType"] == "complete"
+        assert result["_meta"][f"{META}serverInfo"].keys() == {"name", "version"}
+        assert (result.get("ttlMs"), result.get("cacheScope")) == (ttl, scope)
+        legacy = client.request(method, params).get("result", {})
+        assert not {"resultType", "ttlMs", "cacheScope"} & legacy.keys()
+
+    def test_the_modern_era_needs_no_handshake(self, sentry: FakeSentry) -> None:
+        with Client(settings(sentry), revision=MODERN) as client:
+            discovered = client.request("server/discover")["result"]
+            assert discovered["supportedVersions"] == [MODERN]
+            assert discovered["capabilities"].keys() == {"tools", "resources"}
+            assert client.call_tool(SEARCH)["totalCount"] == 2
+
+    @pytest.mark.parametrize("line, code, request_id", WRONG_LINES, ids=short)
+    def test_what_is_no_request_is_refused(
+        self, client: Client, line: bytes, code: int, request_id: Any
+    ) -> None:
+        [refusal] = client.after(line)
+        assert refusal["error"]["code"] == code
+        assert refusal.get("id", "none") == ("none" if request_id is None else request_id)
+
+    @pytest.mark.parametrize("method, params, code", WRONG_REQUESTS, ids=short)
+    def test_what_cannot_be_served_is_refused(
+        self, client: Client, method: str, params: dict, code: int
+    ) -> None:
+        error = client.request(method, params)["error"]
+        assert error["code"] == code
+        if code == -32022:
+            requested = params["_meta"][f"{META}protocolVersion"]
+            assert error["data"] == {"supported": [MODERN], "requested": requested}
+        assert client.sentry.requests == []
+
+    @pytest.mark.parametrize("line", SILENT, ids=short)
+    def test_what_is_no_request_of_the_client_is_not_answered(
+        self, client: Client, line: bytes
+    ) -> None:
+        assert client.after(line) == []
+        assert client.sentry.requests == []
+
+    def test_a_carriage_return_before_the_line_feed_does_no_harm(self, client: Client) -> None:
+        [pong] = client.after(b'{"jsonrpc": "2.0", "id": "crlf", "method": "ping"}\r')
+        assert pong == {"jsonrpc": "2.0", "id": "crlf", "result": {}}
+
+    @pytest.mark.parametrize(
+        "request_id", [0, -1, 2**70, "", "1", "é☃😀", "\ud800", "x" * 5000], ids=short
+    )
+    @pytest.mark.parametrize("method", ["ping", "no/such"])
+    def test_an_id_comes_back_as_it_was(self, client: Client, request_id: Any, method: str) -> None:
+        assert client.request(method, {}, request_id)["id"] == request_id
+
+    def test_a_batch_of_the_revision_that_has_them(self, sentry: FakeSentry) -> None:
+        with Client(settings(sentry), revision="2025-03-26") as client:
+            ping = {"jsonrpc": "2.0", "method": "ping"}
+            call = {**ping, "id": 9, "method": "tools/call", "params": {"name": SEARCH}}
+            client.send_line(json.dumps([{**ping, "id": "a"}, ping, 5, call]).encode())
+            batch = client.wait_for(lambda: [m for m in client.messages if isinstance(m, list)])
+            by_id = {one.get("id"): one for one in batch}
+            assert len(batch) == 3
+            assert by_id["a"]["result"] == {}
+            assert by_id[9]["result"]["structuredContent"]["totalCount"] == 2
+            assert by_id[None]["error"]["code"] == INVALID
+            assert client.after(json.dumps([ping, ping]).encode()) == []
+            [refusal] = client.after(b"[]")
+            assert refusal["error"]["code"] == INVALID
+
+    def test_a_slow_call_holds_up_nothing(self, client: Client) -> None:
+        client.sentry.fail(hang)
+        slow = client.start_tool(SEARCH)
+        client.sentry.wait_for(1)
+        assert client.request("ping")["result"] == {}
+        assert client.call_tool(DETAIL, issueId="4501")["issue"]["id"] == "4501"
+        assert client.answers(slow) == []
+        client.sentry.released.set()
+        assert client.outcome(slow)["totalCount"] == 2
+
+    def test_a_cancelled_call_is_never_answered(self, client: Client) -> None:
+        client.sentry.fail(hang)
+        slow = client.start_tool(SEARCH)
+        client.sentry.wait_for(1)
+        client.notify("notifications/cancelled", {"requestId": slow})
+        assert client.after() == []
+        client.sentry.released.set()
+        client.call_tool(SEARCH)
+        client.call_tool(SEARCH)
+        assert client.answers(slow) == []
+
+    @pytest.mark.parametrize("meta", [None, {"progressToken": "p"}, {"progressToken": 0}])
+    def test_progress_is_told_to_who_asked_for_it(self, client: Client, meta: dict | None) -> None:
+        start = len(client.messages)
+        client.sentry.fail(limited(1))
+        asked = client.start_tool(SEARCH, meta=meta)
+        assert client.outcome(asked)["totalCount"] == 2
+        *told, answered = client.messages[start:]
+        assert answered["id"] == asked
+        assert [message["method"] for message in told] == ([PROGRESS] if meta else [])
+        assert all(message["params"].items() >= meta.items() for message in told)
+        assert len(client.sentry.requests) == 2
+
+    def test_a_call_that_waits_can_be_cancelled(self, client: Client) -> None:
+        client.sentry.fail(limited(1), times=2)
+        waiting = client.start_tool(SEARCH)
+        client.sentry.wait_for(1)
+        client.notify("notifications/cancelled", {"requestId": waiting})
+        assert client.call_tool(SEARCH)["totalCount"] == 2  # this one has waited longer
+        assert client.answers(waiting) == []
+        assert len(client.sentry.requests) == 3
+
+    def test_the_last_request_of_a_limit_makes_the_next_one_wait(self, client: Client) -> None:
+        reset = str(int(time.time()) + 2)
+        headers = {"X_Sentry_Rate_Limit_Remaining": "0", "X_Sentry_Rate_Limit_Reset": reset}
+        client.sentry.fail(answer(200, [], **headers))
+        client.call_tool(SEARCH)
+        start = len(client.messages)
+        client.outcome(client.start_tool(SEARCH, meta={"progressToken": 1}))
+        assert [message.get("method") for message in client.messages[start:]] == [PROGRESS, None]
+
+    @pytest.mark.parametrize("size", [16 * 2**20 - 1, 16 * 2**20, 16 * 2**20 + 1, 33 * 2**20])
+    def test_the_tail_of_a_line_too_long_is_no_message(self, client: Client, size: int) -> None:
+        tail = b'{"jsonrpc": "2.0", "id": "tail", "method": "ping"}'
+        [refusal] = client.after(b"x" * size + tail)
+        assert refusal["error"]["code"] in (PARSE, INVALID)
+        assert "id" not in refusal
+
+    def test_calls_beyond_sixteen_wait_their_turn(self, client: Client) -> None:
+        client.sentry.fail(hang, times=16)
+        calls = [client.start_tool(SEARCH) for _ in range(20)]
+        client.sentry.wait_for(16)
+        assert client.after() == []
+        assert len(client.sentry.requests) == 16
+        client.sentry.released.set()
+        assert [client.outcome(call)["totalCount"] for call in calls] == [2] * 20
+
+    def test_what_was_read_before_the_end_of_input_is_answered(self, sentry: FakeSentry) -> None:
+        with Client(settings(sentry)) as client:
+            search, tools = client.start_tool(SEARCH), client.start("tools/list")
+            assert (client.close(), client.stderr) == (0, b"")
+            assert client.outcome(search)["totalCount"] == 2
+            assert len(client.answer(tools)["result"]["tools"]) == 4
+
+    def test_a_call_that_hangs_does_not_outlive_the_input(self, sentry: FakeSentry) -> None:
+        sentry.fail(hang)
+        with Client(settings(sentry)) as client:
+            client.start_tool(SEARCH)
+            sentry.wait_for(1)
+            started = time.monotonic()
+            assert (client.close(), client.stderr) == (0, b"")
+            assert time.monotonic() - started < 10
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send")
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("busy", [False, True])
+    def test_a_signal_ends_it_quietly(self, sentry: FakeSentry, number: int, busy: bool) -> None:
+        sentry.fail(hang)
+        with Client(settings(sentry)) as client:
+            if busy:
+                client.start_tool(SEARCH)
+                sentry.wait_for(1)
+            client.process.send_signal(number)
+            client.process.wait(PATIENCE)
+            client.close()
+            assert client.stderr == b""
+
+    def test_a_closed_stdout_ends_it(self, tmp_path: Path) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        pipes = {"stdin": subprocess.PIPE, "stdout": writing, "stderr": subprocess.PIPE}
+        command = [sys.executable, str(SERVER)]
+        with subprocess.Popen(command, env=environment(str(tmp_path), {}), **pipes) as process:
+            os.close(writing)
+            process.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+            process.stdin.flush()
+            process.wait(PATIENCE)  # while its input is still open
+            assert process.stderr.read() == b""
+
+    def test_a_subscription_is_acknowledged_then_silent_then_closed(self) -> None:
+        with Client({}, revision=MODERN) as client:
+            listening = client.start("subscriptions/listen", {"notifications": {}})
+            [acknowledged] = client.after()
+            assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
+            about = {f"{META}subscriptionId": listening}
+            assert acknowledged["params"] == {"_meta": about, "notifications": {}}
+            cancelled = client.start("subscriptions/listen", {"notifications": {}})
+            client.notify("notifications/cancelled", {"requestId": cancelled})
+            assert len(client.after()) == 1
+            assert client.close() == 0
+            assert client.answer(listening)["result"]["resultType"] == "complete"
+            assert client.answers(cancelled) == []
+
+    def test_the_list_of_tools_is_short_and_never_changes(self, client: Client) -> None:
+        first, second = (client.request("tools/list")["result"]["tools"] for _ in range(2))
+        assert json.dumps(first) == json.dumps(second)
+        assert client.request("tools/list", modern())["result"]["tools"] == first
+        assert [tool["name"] for tool in first] == list(TOOLS)
+        keys = ("name", "description", "inputSchema")
+        read_by_models = [{key: tool[key] for key in keys} for tool in first]
+        for data, limit in ((first, 9_000), (read_by_models, 5_000)):
+            text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+            assert len(text.encode()) <= limit
+
+    @pytest.mark.parametrize("name", TOOLS)
+    def test_a_tool_is_described_as_the_contract_says(self, client: Client, name: str) -> None:
+        tools = client.request("tools/list")["result"]["tools"]
+        tool = next(tool for tool in tools if tool["name"] == name)
+        schema = tool["inputSchema"]
+        for argument, (kind, bound, default) in ARGUMENTS[name].items():
+            rule = schema["properties"][argument]
+            found = rule.get("enum" if kind == "string" else "maximum")
+            assert (rule["type"], found, rule.get("default")) == (kind, bound, default)
+        assert schema.get("required", []) == ([] if name == SEARCH else ["issueId"])
+        assert schema.keys() <= {"type", "properties", "required"}
+        known = {"type", "enum", "default", "minimum", "maximum", "minLength", "description"}
+        assert set().union(*schema["properties"].values()) <= known
+        assert (schema["type"], tool["outputSchema"]["type"]) == ("object", "object")
+        assert tool["title"]
+        hints = {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
+        assert tool["annotations"].keys() == hints
+        assert tool["annotations"]["readOnlyHint"] is (name != RESOLVE)
+        assert tool["annotations"]["destructiveHint"] is (name == RESOLVE)
+        assert ("DESTRUCTIVE" in tool["description"]) is (name == RESOLVE)
+
+    @pytest.mark.parametrize("tool, arguments, word", WRONG_ARGUMENTS, ids=short)
+    def test_wrong_arguments_are_told_what_is_right(
+        self, client: Client, tool: str, arguments: dict, word: str
+    ) -> None:
+        error = client.call_tool(tool, **arguments)
+        assert error["code"] == WRONG
+        assert word in error["message"]
+        assert client.sentry.requests == []
+
+    def test_the_resource_is_listed(self, client: Client) -> None:
+        [resource] = client.request("resources/list")["result"]["resources"]
+        assert (resource["uri"], resource["mimeType"]) == (RECENT, "application/json")
+        templates = client.request("resources/templates/list")["result"]
+        assert templates == {"resourceTemplates": []}
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 1, from outside: hostile answers, environments and arguments
+# ------------------------------------------------------------------------------------------------
+
+SSO = {"detail": {"code": "sso-required", "message": "Must login via SSO"}}
+#: What Sentry, or what stands before it, answers: the error's code, status and a word of it.
+ANSWERS = {
+    "no token": (answer(401, {"detail": "Invalid token"}), AUTH, 401, "SENTRY_AUTH_TOKEN"),
+    "single sign-on": (answer(401, SSO), AUTH, 401, "SSO"),
+    "no scope": (answer(403, {"detail": "No permission"}), AUTH, 403, "event:read"),
+    "no organization": (answer(404), NOT_FOUND, 404, "SENTRY_ORG"),
+    "bad query": (answer(400, {"query": ["Error parsing"]}), API_ERROR, 400, "Error parsing"),
+    "gone": (answer(410, {"message": "API no longer exists"}), API_ERROR, 410, "no longer"),
+    "limited": (limited(1), LIMITED, 429, "again"),
+    "limited for long": (answer(429, b'"Slow down"', Retry_After="3600"), LIMITED, 429, "3600"),
+    "limited until later": (limited(600), LIMITED, 429, "again"),
+    "failing": (answer(500, {"detail": "Internal Error"}), API_ERROR, 500, "Internal Error"),
+    "gateway": (bad_gateway, API_ERROR, 502, "502"),
+    "unavailable": (answer(503, {"detail": "Try later"}), API_ERROR, 503, "Try later"),
+    "time-out": (answer(504, b"upstream timed out"), API_ERROR, 504, "504"),
+    "web page": (answer(200, PAGE, Content_Type="text/html"), API_ERROR, 200, "SENTRY_URL"),
+    "nothing": (answer(200), API_ERROR, 200, ""),
+    "truncated": (answer(200, b'[{"id": "4501", "tit'), API_ERROR, 200, "JSON"),
+    "object": (answer(200, {"issues": []}), API_ERROR, 200, ""),
+    "deep": (answer(200, b"[" * 100_000 + b"]" * 100_000), API_ERROR, 200, ""),
+    "closed": (close, API_ERROR, None, "connection"),
+    "cut": (cut, API_ERROR, None, "connection"),
+    "big": (big, API_ERROR, None, "16 MiB"),
+    "bomb": (bomb, API_ERROR, None, "16 MiB"),
+    "bad gzip": (answer(200, b"[]", Content_Encoding="gzip"), API_ERROR, None, ""),
+}
+#: After these a read is tried again.
+REPEATED = ("limited", "gateway", "unavailable", "time-out", "closed")
+HOSTILE_IDS = [
+    "..",
+    "../4501",
+    "%2e%2e",
+    "4501/../4502",
+    "4501?x=1",
+    "4501#x",
+    "4501\n",
+    "4501 ",
+    "SHOP-API-1\r\nHost: evil.example",
+    "\uff14\uff15\uff10\uff11",
+    "-1",
+    "https://evil.example/organizations/acme/issues/4501/",
+    "{url}@evil.example/organizations/acme/issues/4501/",
+    "http://user:word@{host}/organizations/acme/issues/4501/",
+    "{url}.evil.example/organizations/acme/issues/4501/",
+    "{url}/organizations/umbrella/issues/4501/",
+    "{url}/organizations/acme/issues/../../4501/",
+    "{url}/organizations/acme/issues/",
+    "//{host}/organizations/acme/issues/4501/",
+    "file:///organizations/acme/issues/4501/",
+]
+
+
+class TestHostileOutside:
+    @pytest.mark.parametrize("name", ANSWERS)
+    def test_a_bad_answer_is_an_error_that_helps(self, client: Client, name: str) -> None:
+        fault, code, status, word = ANSWERS[name]
+        client.sentry.fail(fault, times=9)
+        error = client.call_tool(SEARCH)
+        assert (error["code"], error["statusCode"]) == (code, status)
+        assert word in error["message"]
+        assert "<html" not in error["message"]
+        tries = len(client.sentry.requests)
+        assert tries in ((2, 3) if name in REPEATED else (1,))
+        assert (error.get("retryAfter") is not None) is (code == LIMITED)
+        client.sentry.reset()
+        assert client.call_tool(SEARCH)["totalCount"] == 2
+
+    @pytest.mark.parametrize("tool", [DETAIL, BREADCRUMBS, RESOLVE])
+    @pytest.mark.parametrize("body", [[], None, 5, "text", b""], ids=short)
+    def test_an_issue_that_is_no_object_is_an_error(
+        self, client: Client, tool: str, body: Any
+    ) -> None:
+        client.sentry.fail(answer(200, body), times=9)
+        assert client.call_tool(tool, issueId="4501")["code"] == API_ERROR
+
+    def test_the_resource_fails_as_a_request_does(self, client: Client) -> None:
+        client.sentry.fail(answer(403, {"detail": "No permission"}))
+        error = client.request("resources/read", {"uri": RECENT})["error"]
+        assert error["code"] == -32603
+        assert (error["data"]["code"], error["data"]["statusCode"]) == (AUTH, 403)
+        assert error["message"] == error["data"]["message"]
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    @pytest.mark.parametrize("tool", [SEARCH, RESOLVE])
+    def test_a_redirect_is_not_followed(
+        self, client: Client, other: FakeSentry, status: int, tool: str
+    ) -> None:
+        client.sentry.fail(answer(status, b"", Location=f"{other.url}/login?next=x"), times=9)
+        error = client.call_tool(tool, **({} if tool == SEARCH else {"issueId": "4501"}))
+        assert error["code"] == API_ERROR
+        assert other.url in error["message"]
+        assert "SENTRY_URL" in error["message"]
+        assert len(client.sentry.requests) == 1
+
+    @pytest.mark.parametrize("fault", [close, bad_gateway], ids=short)
+    def test_a_read_that_failed_once_succeeds(self, client: Client, fault: Fault) -> None:
+        client.sentry.fail(fault)
+        assert client.call_tool(SEARCH)["totalCount"] == 2
+
+    def test_an_answer_in_pieces_is_put_together(self, client: Client) -> None:
+        client.sentry.fail(drip)
+        assert client.call_tool(SEARCH)["issues"] == []
+
+    def test_odd_data_loses_a_field_and_not_the_call(self, client: Client) -> None:
+        odd = dict.fromkeys(client.sentry.issues[0], None)
+        bytes_odd = json.dumps([{**odd, "id": 4501, "title": "caf\xe9", "count": "many"}, 5, None])
+        client.sentry.fail(answer(200, bytes_odd.replace("\\u00e9", "\xff").encode("latin-1")))
+        [row] = client.call_tool(SEARCH)["issues"]
+        assert (row["id"], row["count"], row["status"]) == ("4501", None, None)
+        assert row["title"].startswith("caf")
+        client.sentry.events["4501"] = [dict.fromkeys(client.sentry.events["4501"][0], 5)]
+        assert client.call_tool(DETAIL, issueId="4501")["latestEvent"]["tags"] == {}
+        assert client.call_tool(BREADCRUMBS, issueId="4501")["breadcrumbs"] == []
+
+    def test_an_event_of_any_size_fits(self, client: Client) -> None:
+        values = client.sentry.events["4501"][0]["entries"][0]["data"]["values"]
+        values[-1]["value"] = "\u2603" * 300_000
+        deep = [frame(f"a{n}.py", f"f{n}", n, "\u2603" * 2000 + "\n") for n in range(20)]
+        values[:0] = [raised("Error", "\u2603" * 9000, *deep) for _ in range(30)]
+        start = len(client.lines)
+        event = client.call_tool(DETAIL, issueId="4501")["latestEvent"]
+        assert len(client.lines[start]) <= 64 * 2**10
+        assert event["exception"]["type"] == "CheckoutFailed"
+        assert [cause["type"] for cause in event["causes"][1:]] == ["KeyError", *["Error"] * 30]
+        assert CRASH in event["stacktrace"]["frames"][-1]["context"]
+
+    def test_the_token_is_in_no_output(self, sentry: FakeSentry) -> None:
+        with Client(settings(sentry)) as client:
+            sentry.issues[0]["title"] = f"echo {TOKEN}"
+            sentry.events["4501"][0]["tags"].append({"key": TOKEN, "value": f"x{TOKEN}x"})
+            sentry.fail(answer(400, {"detail": f"bad {TOKEN}"}), method="PUT")
+            client.call_tool(SEARCH, query=TOKEN)
+            client.call_tool(DETAIL, issueId="4501")
+            client.call_tool(RESOLVE, issueId="4501")
+            client.call_tool(DETAIL, issueId=TOKEN)
+            client.request(TOKEN)
+            client.request("tools/call", {"name": TOKEN})
+            client.request("resources/read", {"uri": f"sentry://{TOKEN}"})
+            sentry.fail(answer(200, f'["{TOKEN}'.encode()))
+            client.call_tool(SEARCH)
+            sentry.fail(answer(400, {"detail": "x" * 280 + TOKEN}))  # clipped in the middle of it
+            client.call_tool(SEARCH)
+            sentry.fail(answer(302, b"", Location=f"{sentry.url}/{TOKEN}"))
+            client.call_tool(SEARCH)
+            client.close()
+            assert len(client.lines) == 11
+            assert TOKEN[:12].encode() not in b"".join(client.lines) + client.stderr
+
+    def test_people_and_secrets_are_in_no_result(self, client: Client) -> None:
+        """The client fixture looks for the bait in all that these calls return."""
+        client.call_tool(SEARCH, status="all")
+        client.request("resources/read", {"uri": RECENT})
+        event = client.call_tool(DETAIL, issueId="4501")["latestEvent"]
+        assert event["exception"]["value"].startswith("order 8231 of [")
+        assert client.call_tool(BREADCRUMBS, issueId="4501")["totalCount"] == 5
+        for _ in range(2):  # Sentry says who resolved it
+            client.call_tool(RESOLVE, issueId="4501", comment="Fixed")
+
+    def test_a_netrc_file_does_not_replace_the_token(
+        self, sentry: FakeSentry, tmp_path: Path
+    ) -> None:
+        for name in (".netrc", "_netrc"):
+            (tmp_path / name).write_text("machine 127.0.0.1 login other password word\n")
+            (tmp_path / name).chmod(0o600)
+        with Client(settings(sentry), home=str(tmp_path)) as client:
+            assert client.call_tool(SEARCH)["totalCount"] == 2
+        assert [seen.headers["Authorization"] for seen in sentry.requests] == [f"Bearer {TOKEN}"]
+
+    def test_cookies_are_not_kept(self, client: Client) -> None:
+        client.sentry.fail(answer(200, [], Set_Cookie="session=1; Path=/"))
+        client.call_tool(SEARCH)
+        client.call_tool(SEARCH)
+        assert [seen.headers["Cookie"] for seen in client.sentry.requests] == [None, None]
+
+    def test_an_env_file_is_read_beside_the_program_alone(
+        self, sentry: FakeSentry, other: FakeSentry, tmp_path: Path
+    ) -> None:
+        checkout = tmp_path / "checkout"
+        checkout.mkdir()
+        installed = tmp_path / "installed"
+        installed.mkdir()
+        program = Path(shutil.copy(SERVER, installed))
+        for folder in (tmp_path, checkout):
+            write_env(folder / ".env", settings(other))
+        with Client({}, command=[str(program)], cwd=str(checkout)) as client:
+            assert client.call_tool(SEARCH)["code"] == NO_SETUP
+            write_env(installed / ".env", settings(sentry))
+            assert client.call_tool(SEARCH)["totalCount"] == 2
+
+    def test_the_token_and_the_url_are_of_one_source(
+        self, sentry: FakeSentry, other: FakeSentry
+    ) -> None:
+        with Client(settings(sentry)) as client:
+            write_env(client.env_file, {"SENTRY_URL": other.url})
+            assert client.call_tool(SEARCH)["totalCount"] == 2
+        with Client({**settings(sentry, SENTRY_URL=""), "HTTPS_PROXY": closed_url()}) as client:
+            write_env(client.env_file, {"SENTRY_URL": other.url})
+            assert "https://sentry.io" in client.call_tool(SEARCH)["message"]
+            client.close()
+            assert b"SENTRY_URL" in client.stderr
+        with Client({"SENTRY_URL": other.url}) as client:
+            write_env(client.env_file, settings(sentry, SENTRY_URL=""))
+            assert client.call_tool(SEARCH)["code"] == NO_SETUP
+
+    def test_plain_http_needs_permission(self, sentry: FakeSentry) -> None:
+        with Client(settings(sentry, SENTRY_URL="http://sentry.example")) as client:
+            error = client.call_tool(SEARCH)
+        assert error["code"] == NO_SETUP
+        assert "SENTRY_ALLOW_HTTP" in error["message"]
+
+    @pytest.mark.parametrize("tool", TOOLS[1:])
+    @pytest.mark.parametrize("given", HOSTILE_IDS, ids=short)
+    def test_a_hostile_id_sends_no_request(self, client: Client, tool: str, given: str) -> None:
+        host = client.sentry.url.removeprefix("http://")
+        error = client.call_tool(tool, issueId=given.format(url=client.sentry.url, host=host))
+        assert error["code"] == WRONG
+        assert "issueId" in error["message"]
+        assert client.sentry.requests == []
+
+    @pytest.mark.parametrize("query", ["a&project=-1", "a#b", "x\r\nHost: evil.example", "é%00"])
+    def test_a_hostile_query_stays_one_parameter(self, client: Client, query: str) -> None:
+        client.call_tool(SEARCH, query=query, status="all")
+        [seen] = client.sentry.requests
+        assert seen.query["query"] == [" ".join(query.split())]
+        assert seen.query["projectSlug"] == ["shop-api"]
+        assert seen.headers["Host"] == client.sentry.url.removeprefix("http://")
+
+    @pytest.mark.parametrize("in_file", [False, True])
+    def test_read_only_leaves_three_tools(self, sentry: FakeSentry, in_file: bool) -> None:
+        read_only = {"SENTRY_READ_ONLY": "1"}
+        with Client(settings(sentry, **({} if in_file else read_only))) as client:
+            write_env(client.env_file, read_only if in_file else {})
+            tools = client.request("tools/list")["result"]["tools"]
+            assert [tool["name"] for tool in tools] == list(TOOLS[:3])
+            arguments = {"name": RESOLVE, "arguments": {"issueId": "4501"}}
+            assert client.request("tools/call", arguments)["error"]["code"] == BAD_PARAMS
+            assert sentry.requests == []
+            assert client.call_tool(DETAIL, issueId="4501")["issue"]["status"] == "unresolved"
+
+    def test_a_missing_configuration_is_named_and_can_be_filled_in(
+        self, sentry: FakeSentry
+    ) -> None:
+        with Client({"SENTRY_ORG": "acme"}) as client:
+            assert len(client.request("tools/list")["result"]["tools"]) == 4
+            error = client.call_tool(SEARCH)
+            assert error["code"] == NO_SETUP
+            assert "SENTRY_AUTH_TOKEN" in error["message"]
+            assert "SENTRY_PROJECT" in error["message"]
+            assert "SENTRY_ORG" not in error["message"]
+            assert str(client.env_file) in error["message"]
+            write_env(client.env_file, {"SENTRY_AUTH_TOKEN": TOKEN})
+            error = client.call_tool(DETAIL, issueId="4501")
+            assert "SENTRY_AUTH_TOKEN" not in error["message"].partition(".")[0]
+            write_env(client.env_file, settings(sentry))
+            assert client.call_tool(SEARCH)["totalCount"] == 2
+
+    def test_the_servers_own_limit_is_over_all_tools(self, sentry: FakeSentry) -> None:
+        with Client(settings(sentry, SENTRY_MAX_CALLS_PER_MINUTE="2")) as client:
+            client.call_tool(SEARCH)
+            client.request("resources/read", {"uri": RECENT})
+            made = len(sentry.requests)
+            error = client.call_tool(DETAIL, issueId="4501")
+            assert error["code"] == LIMITED
+            assert 1 <= error["retryAfter"] <= 60
+            error = client.request("resources/read", {"uri": RECENT})["error"]
+            assert (error["code"], error["data"]["code"]) == (-32603, LIMITED)
+            assert len(sentry.requests) == made
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 1, from outside: the command line and the files beside the program
+# ------------------------------------------------------------------------------------------------
+
+#: What is wrong with the configuration: --check's exit status, and what its report must say.
+CAUTIOUS = {"SENTRY_AUTH_TOKEN": READ_ONLY_TOKEN}
+CHECKS = {
+    "all well": ({}, 0, ["SENTRY_ORG.*acme", "environment", "2 issues", "resolve"]),
+    "reading only": ({**CAUTIOUS, "SENTRY_READ_ONLY": "1"}, 0, ["SENTRY_READ_ONLY"]),
+    "no write scope": (CAUTIOUS, 1, ["event:write is missing", "SENTRY_READ_ONLY=1"]),
+    "not configured": ({"SENTRY_AUTH_TOKEN": ""}, 1, ["SENTRY_AUTH_TOKEN"]),
+    "wrong token": ({"SENTRY_AUTH_TOKEN": "sntryu_wrong"}, 1, ["token.*SENTRY_AUTH_TOKEN"]),
+    "wrong organization": ({"SENTRY_ORG": "umbrella"}, 1, ["SENTRY_ORG=umbrella"]),
+    "wrong project": ({"SENTRY_PROJECT": "nowhere"}, 1, ["SENTRY_PROJECT=nowhere"]),
+}
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize("name", CHECKS)
+    def test_a_check_says_what_to_do(self, sentry: FakeSentry, tmp_path: Path, name: str) -> None:
+        changes, status, wanted = CHECKS[name]
+        done = run(tmp_path, settings(sentry, **changes), "--check")
+        assert done.returncode == status, done.stdout
+        assert [pattern for pattern in wanted if not re.search(pattern, done.stdout)] == []
+        assert ("FAIL" in done.stdout) is (status == 1)
+        output = done.stdout + done.stderr
+        assert [token for token in SCOPES if token in output] == []
+        assert "Traceback" not in output
+        assert {seen.method for seen in sentry.requests} <= {"GET"}
+
+    @pytest.mark.parametrize("page", [True, False])
+    def test_a_check_of_what_is_no_sentry(
+        self, sentry: FakeSentry, tmp_path: Path, page: bool
+    ) -> None:
+        sentry.fail(answer(200, PAGE), times=9)
+        url = sentry.url if page else closed_url()
+        done = run(tmp_path, settings(sentry, SENTRY_URL=url), "--check")
+        assert (done.returncode, done.stderr) == (1, "")
+        assert "SENTRY_URL" in done.stdout
+        assert "<html" not in done.stdout
+
+    def test_the_version_is_that_of_the_source(self, tmp_path: Path) -> None:
+        done = run(tmp_path, {}, "--version")
+        assert (done.returncode, done.stdout.split()[-1]) == (0, assigned("__version__"))
+
+    def test_the_help_names_every_option(self, tmp_path: Path) -> None:
+        done = run(tmp_path, {}, "--help")
+        assert done.returncode == 0
+        options = set(re.findall(r"--[a-z-]+", done.stdout))
+        assert options == {"--check", "--env-file", "--version", "--help"}
+
+    def test_an_unknown_option_is_refused(self, tmp_path: Path) -> None:
+        done = run(tmp_path, {}, "--no-such-option")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--no-such-option" in done.stderr
+
+
+def source() -> str:
+    return SERVER.read_text(encoding="utf-8")
+
+
+def assigned(name: str) -> Any:
+    """The value of a module-level literal of the program, without running it."""
+    for node in ast.parse(source()).body:
+        targets = [*getattr(node, "targets", ()), getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{name} is not assigned")
+
+
+def readme_blocks(language: str) -> list[str]:
+    readme = HERE / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def servers_in(value: Any) -> Iterator[dict[str, Any]]:
+    """The objects, at any depth, that say how to start a server."""
+    if isinstance(value, dict):
+        if "command" in value and "args" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from servers_in(item)
+
+
+def check_servers(configuration: Any, folder: Path) -> None:
+    """Start what a README block configures, with its placeholders replaced."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}
+    text = json.dumps({**message, "params": initialize_params(LEGACY[0])}) + "\n"
+    for server in servers_in(configuration):
+        assert server["command"] == "/path/to/.venv/bin/python"
+        assert server["args"][0] == "/path/to/sentry_mcp.py"
+        done = run(folder, server.get("env", {}), *server["args"][1:], text=text)
+        assert json.loads(done.stdout)["result"]["protocolVersion"] == LEGACY[0]
+
+
+class TestReadme:
+    def test_there_are_blocks_to_copy(self) -> None:
+        assert readme_blocks("json")
+        assert readme_blocks("toml")
+
+    @pytest.mark.parametrize("block", readme_blocks("json"), ids=short)
+    def test_a_json_block_starts_a_server(self, tmp_path: Path, block: str) -> None:
+        check_servers(json.loads(block), tmp_path)
+
+    @pytest.mark.parametrize("block", readme_blocks("toml"), ids=short)
+    def test_a_toml_block_starts_a_server(self, tmp_path: Path, block: str) -> None:
+        tomllib = pytest.importorskip("tomllib", reason="tomllib is new in Python 3.11")
+        check_servers(tomllib.loads(block), tmp_path)
+
+    def test_every_variable_is_explained(self) -> None:
+        text = (HERE / "README.md").read_text(encoding="utf-8")
+        assert [name for name in assigned("CONFIG_VARIABLES") if name not in text] == []
+
+
+class TestFiles:
+    def test_the_example_lists_every_variable_once(self) -> None:
+        text = (HERE / ".env.example").read_text(encoding="utf-8")
+        names = re.findall(r"^#?\s*([A-Z][A-Z_]+)=", text, re.MULTILINE)
+        assert sorted(names) == sorted(assigned("CONFIG_VARIABLES"))
+
+    def test_the_requirements_are_those_of_the_script(self) -> None:
+        lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        required = {line.partition("#")[0].replace(" ", "") for line in lines} - {""}
+        tests_only = {line for line in required if re.match(r"(pytest|responses)\b", line)}
+        assert len(tests_only) == 2
+        header = re.search(r"^# /// script\n(.*?)^# ///$", source(), re.MULTILINE | re.DOTALL)[1]
+        listed = re.search(r"dependencies = (\[.*?\])", header.replace("\n#", "\n"), re.DOTALL)[1]
+        assert required - tests_only == set(ast.literal_eval(listed))
+
+
+# ------------------------------------------------------------------------------------------------
+# The demo
+# ------------------------------------------------------------------------------------------------
+
+NEXT_STEPS = """
+That was all sample data: nothing left this machine. To see your own errors:
+  1. set SENTRY_AUTH_TOKEN, SENTRY_ORG and SENTRY_PROJECT in a .env beside sentry_mcp.py
+     (.env.example shows how),
+  2. run  python sentry_mcp.py --check
+  3. add the server to your editor; README.md has a block to copy for each."""
+
+
+def demo() -> int:
+    """Show the whole loop, from a search to the resolution, against a made-up Sentry."""
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(errors="replace")  # an old Windows console lacks some characters
+    print("Sample data: a made-up Sentry on this machine, asked as an editor would ask it.")
+    with FakeSentry() as sentry, Client(settings(sentry)) as client:
+
+        def call(name: str, **arguments: Any) -> dict[str, Any]:
+            given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            print(f"\n> {name}({given})")
+            answered = client.request("tools/call", {"name": name, "arguments": arguments})
+            result = answered.get("result", {})
+            if "structuredContent" not in result:
+                sys.exit(f"It failed: {answered}\nTry: pip install -r requirements.txt")
+            return result["structuredContent"]
+
+        for row in call(SEARCH, timeRange="7d")["issues"]:
+            seen = f"{row['count']} events, {row['userCount']} users"
+            print(f"  {row['shortId']:<11} {row['level']:<8} {seen:<21} {row['title']}")
+        show_detail(call(DETAIL, issueId="SHOP-API-1")["latestEvent"])
+        for crumb in call(BREADCRUMBS, issueId="SHOP-API-1")["breadcrumbs"]:
+            what = crumb["message"] or " ".join(f"{k}={v}" for k, v in crumb["data"].items())
+            print(f"  {crumb['timestamp'][11:19]}  {crumb['category']:<11} {what}")
+        comment = "Fixed: rate() falls back to the stored rate"
+        done = call(RESOLVE, issueId="SHOP-API-1", comment=comment)
+        status = f"{done['issue']['previousStatus']} -> {done['issue']['status']}"
+        print(f"  {done['issue']['shortId']}: {status}, comment posted")
+    print(NEXT_STEPS)
+    return 0
+
+
+def show_detail(event: dict[str, Any]) -> None:
+    """The chain of exceptions, the source of the crash with its line marked, and the locals."""
+    surfaced = {**event["exception"], "crashedAt": event["crashedAt"]}
+    for index, one in enumerate([surfaced, *event["causes"]]):
+        print(f"  {'caused by ' if index else ''}{one['type']}: {one['value']}")
+        print(f"      at {one['crashedAt']}")
+    crash = event["stacktrace"]["frames"][-1]
+    print(f"\n  {crash['filename']}")
+    for number, text in crash["context"]:
+        print(f"  {'>' if number == crash['lineNo'] else ' '} {number:>4} | {text}")
+    for name, value in crash["vars"].items():
+        print(f"      {name} = {value}")
+    print(f"  release {event['release']}, environment {event['environment']}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(demo())
+    except KeyboardInterrupt:
+        sys.exit(130)
