@@ -763,12 +763,12 @@ def format_event(event: Object, limits: Limits, trace: bool, env: bool) -> Objec
     frames = main_stack(event, chain[0] if chain else {})
     tags = mask({str(t.get("key")): t.get("value") for t in listed(event.get("tags"))}, limits)
     text = message.get("formatted") or message.get("message") or event.get("message")
+    text = text or (event.get("title") if not chain else None)
     told = {
         "eventId": event.get("eventID"), "environment": tags.get("environment"),
         "timestamp": event.get("dateCreated") or event.get("dateReceived"),
         "release": record(event.get("release")).get("version") or tags.get("release"),
-        "message": text or (not chain and event.get("title")) or None,
-    }  # fmt: skip
+    } | ({"message": text} if text else {})  # fmt: skip
     stack = format_stack(frames, limits, 5)
     result = pick(told, *told, limit=limits.message + 80) | {"crashedAt": stack["crashedAt"]}
     if chain:
