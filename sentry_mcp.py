@@ -178,17 +178,15 @@ class SentryError(Exception):
     """
 
     def __init__(
-        self, message: str, code: str = API_ERROR, status: Any = None, wait: int = 0, sent: Any = 0
+        self, message: str, code: str = API_ERROR, status: Any = None, **more: Any
     ) -> None:
         super().__init__(message)
         self.message, self.code, self.status = message, code, status
-        self.wait, self.sent = wait, sent
+        self.wait, self.sent = more.get("wait", 0), more.get("sent", False)
 
 
 class Cancelled(Exception):
     """The call is over, cancelled or out of time: nothing more is sent."""
-
-    status = None
 
 
 #: HTTP status: error code, what happened and what to do next.
@@ -197,9 +195,9 @@ HTTP_ERRORS = {
     400: (API_ERROR, "Sentry refused the request: {detail} Correct the arguments and call again."),
     401: (AUTH_FAILED, "{token} is not valid: {detail} Create one with the scope {scope}."),
     403: (AUTH_FAILED, "{token} may not do that: {detail} It needs the scope {scope}, and access to"
-          " SENTRY_PROJECT={project} of SENTRY_ORG={org}."),
+          " SENTRY_PROJECT={config.project} of SENTRY_ORG={config.org}."),
     404: (ISSUE_NOT_FOUND, "Sentry has no {subject}: {detail} Check the id (sentry_search_issues),"
-          " and that SENTRY_ORG={org} is at {url}."),
+          " and that SENTRY_ORG={config.org} is at {config.url}."),
     410: (API_ERROR, "Sentry has switched this API off: {detail} Look for a newer sentry_mcp.py."),
     429: (RATE_LIMITED, "Sentry's rate limit is reached: {detail} Call again after {wait} s."),
     500: (API_ERROR, "Sentry has a problem (HTTP {status}): {detail} Call again in a minute."),
@@ -227,13 +225,18 @@ def map_http_error(status: int, body: Any, facts: Object) -> SentryError:
     """
     family = 300 if status < 400 else 500 if status >= 500 or status == 408 else 400
     code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[family])
-    message = ORG_TOKEN if code == AUTH_FAILED and facts["organization_token"] else message
+    message = (
+        ORG_TOKEN
+        if code == AUTH_FAILED and facts["config"].token.startswith("sntrys_")
+        else message
+    )
     for key in ("detail", "message"):  # or one within the other
         body = body.get(key) or body if isinstance(body, dict) else body
     reason = body if isinstance(body, str) else json.dumps(body) if body else "it gave no reason"
     reason = "a web page instead of an answer" if reason.lstrip().startswith("<") else reason[:300]
     text = message.format(status=status, detail=reason.rstrip(". ") + ".", **facts)
-    return SentryError(text, code, status, facts["wait"] * (status == 429), sent=family == 500)
+    wait = facts["wait"] if status == 429 else 0
+    return SentryError(text, code, status, wait=wait, sent=family == 500)
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
@@ -361,7 +364,9 @@ def expect(data: Any, kind: type) -> Any:
     """The JSON of a success if it is of the kind, or SentryError."""
     page = "a web page" if str(data)[:99].lstrip().startswith("<") else "something else"
     text = f"Sentry answered with {page} instead of its JSON. Call again, and check SENTRY_URL."
-    ensure(isinstance(data, kind) and (data or kind is list), SentryError(text, status=200, sent=1))
+    ensure(
+        isinstance(data, kind) and (data or kind is list), SentryError(text, status=200, sent=True)
+    )
     return data
 
 
@@ -384,9 +389,8 @@ class Sentry:
                     config = load_config(self._environ, self._env_file)
                 except ValueError as error:
                     raise SentryError(f"{error}.", NOT_CONFIGURED) from error
-                self._session, self._limiter = (
-                    new_session(config.token), SlidingWindowLimiter(config.limit),
-                )  # fmt: skip
+                self._session = new_session(config.token)
+                self._limiter = SlidingWindowLimiter(config.limit)
                 self._log(f"sentry_mcp: {config.warning}\n" if config.warning else "")
                 self.config = config
             return self.config
@@ -396,7 +400,7 @@ class Sentry:
         limit = f"{self.connect().limit} calls a minute (SENTRY_MAX_CALLS_PER_MINUTE)"
         if (delay := self._limiter.acquire()) > 0:
             text, wait = f"This server makes {limit}: call again after", int(delay) + 1
-            raise SentryError(f"{text} {wait} s.", RATE_LIMITED, 429, wait)
+            raise SentryError(f"{text} {wait} s.", RATE_LIMITED, 429, wait=wait)
 
     def read_only(self) -> bool:
         """SENTRY_READ_ONLY, told before dotenv is imported: the list of tools depends on it."""
@@ -443,7 +447,7 @@ class Sentry:
         ensure(self.in_project(issue, unknown=True), SentryError(text, ISSUE_NOT_FOUND, 404))
         if event:
             thread.join()
-            ensure(isinstance(found[0], dict) or found[0].status == 404, found[0])
+            ensure(isinstance(found[0], dict) or getattr(found[0], "status", 0) == 404, found[0])
         return issue, record(found[0] if event else None) or None
 
     def write(self, call: Call, method: str, path: str, body: Object) -> Any:
@@ -480,12 +484,11 @@ class Sentry:
             status, headers, data = self._send(call, method, url, **body)
         if 200 <= status < 300:
             return data, headers
+        source, location = config.sources["SENTRY_AUTH_TOKEN"], headers.get("Location", "nowhere")
         raise map_http_error(status, data, {
-            "token": f"SENTRY_AUTH_TOKEN from {config.sources['SENTRY_AUTH_TOKEN']}",
-            "organization_token": config.token.startswith("sntrys_"), "wait": int(wait + 0.999),
-            "scope": "event:read" if method == "GET" else "event:write", "subject": subject,
-            "location": headers.get("Location", "nowhere").partition("?")[0][:200],
-            "url": config.url, "org": config.org, "project": config.project,
+            "token": f"SENTRY_AUTH_TOKEN from {source}", "config": config, "subject": subject,
+            "scope": "event:read" if method == "GET" else "event:write", "wait": int(wait + 0.999),
+            "location": location.partition("?")[0][:200],
         })  # fmt: skip
 
     def _send(self, call: Call, method: str, url: str, **body: Any) -> tuple[int, Any, Any]:
@@ -1009,7 +1012,7 @@ def tool(handler: Any, writes: bool, result: Object, always: int, **rules: Objec
     text, *lines = re.split(r"\n\n|\n +(?=\w+: )", handler.__doc__.rstrip())
     told = dict(line.strip().split(": ", 1) for line in lines)
     known = {name: {**rule, "description": told[name]} for name, rule in rules.items()}
-    needs, name = {"required": ["issueId"]} if "issueId" in rules else {}, handler.__name__
+    name, needs = handler.__name__, {"required": ["issueId"]} if "issueId" in rules else {}
     hints = {"readOnlyHint": not writes, "destructiveHint": writes, "idempotentHint": True}
     return Tool({
         "name": f"sentry_{name}", "title": name.replace("_", " ").capitalize(),
