@@ -1294,13 +1294,12 @@ class Server:
             threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
-        """Serve calls in the order they came. One that takes too long is left behind, answered."""
+        """Serve calls in the order they came; one that is cancelled or too late is left behind."""
         while True:
             job = call, _ = self._jobs.get()
             call.deadline = time.monotonic() + CALL_SECONDS  # time in the queue is not the call's
-            thread = threading.Thread(target=self._serve_call, args=job, daemon=True)
-            thread.start()
-            thread.join(LATE_SECONDS)
+            threading.Thread(target=self._serve_call, args=job, daemon=True).start()
+            call.over.wait(LATE_SECONDS)
             late = MCPError(f"Sentry took too long.{UNCONFIRMED}", INTERNAL_ERROR)
             call.send(failure(call.id, late))
 
