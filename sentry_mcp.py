@@ -323,7 +323,7 @@ def record(value: Any) -> Object:
 # --- 4. Sentry client: Sentry --------------------------------------------------------------------
 
 
-def new_session(token: str) -> Any:
+def new_session(url: str, token: str) -> Any:
     """A requests.Session that sends the token, and repeats a GET that failed in transit, twice."""
     import logging
     from http.cookiejar import DefaultCookiePolicy
@@ -338,6 +338,10 @@ def new_session(token: str) -> Any:
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # or each retry is told on stderr
     session = requests.Session()
     session.auth = authorize  # as a plain header, ~/.netrc would replace it
+    session.trust_env = False  # nothing in it changes from request to request, so look once:
+    session.proxies = requests.utils.get_environ_proxies(url)
+    bundles = map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    session.verify = next(filter(None, bundles), True)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.headers.update({"Accept-Encoding": "gzip", "User-Agent": f"sentry_mcp/{__version__}"})
     retry = Retry(
@@ -362,7 +366,8 @@ def limit_reset(headers: Mapping[str, str]) -> float | None:
 
 def expect(data: Any, kind: type) -> Any:
     """The JSON of a success if it is of the kind, or SentryError."""
-    page = "a web page" if str(data)[:99].lstrip().startswith("<") else "something else"
+    html = isinstance(data, str) and data.lstrip().startswith("<")
+    page = "a web page" if html else "something else"
     text = f"Sentry answered with {page} instead of its JSON. Call again, and check SENTRY_URL."
     ensure(
         isinstance(data, kind) and (data or kind is list), SentryError(text, status=200, sent=True)
@@ -389,7 +394,7 @@ class Sentry:
                     config = load_config(self._environ, self._env_file)
                 except ValueError as error:
                     raise SentryError(f"{error}.", NOT_CONFIGURED) from error
-                self._session = new_session(config.token)
+                self._session = new_session(config.url, config.token)
                 self._limiter = SlidingWindowLimiter(config.limit)
                 self._log(f"sentry_mcp: {config.warning}\n" if config.warning else "")
                 self.config = config
@@ -539,16 +544,17 @@ HIDDEN = (
     r"|(?<![a-z])(?:pin|ssn|iban|ip|phone)(?![a-z])|ip_?-?addr|remote_?-?addr|e-?mail|user_?-?name"
     r"|(?:first|last|full|display)_?-?name|(?:user|customer|account|device)\.name$"
 )
-#: What is replaced in any text that has one of some characters: a password in a URL, an e-mail
-#: address, a secret in a query string, in an assignment. Each repetition is bounded, so that
-#: hostile text costs no time; all are compiled on first use, since the list of tools needs none.
+#: What is replaced in a text with one of MARKS: a password in a URL, an e-mail address, a secret in
+#: a query string, in an assignment. Each repetition is bounded, so that hostile text costs no time;
+#: all are compiled on first use, since the list of tools needs none.
+MARKS = frozenset("@=\"'")
 REPLACEMENTS = (
-    ("@", r"(://)[^/@\s:]{0,100}:[^/@\s]{1,200}@", r"\1[Filtered]@"),
-    ("@", r"(?<![\w.+-])[\w.+-]{1,64}@(?!\d+\.\d)[\w-]{1,63}(?:\.[\w-]{1,63})+", "[email]"),
-    ("=", rf"([?&;#][^=&;#\s]{{0,60}}?(?:{HIDDEN})[^=&;#\s]{{0,60}}=)[^&;#\s\"'<>]+",
+    (r"(://)[^/@\s:]{0,100}:[^/@\s]{1,200}@", r"\1[Filtered]@"),
+    (r"(?<![\w.+-])[\w.+-]{1,64}@(?!\d+\.\d)[\w-]{1,63}(?:\.[\w-]{1,63})+", "[email]"),
+    (rf"([?&;#][^=&;#\s]{{0,60}}?(?:{HIDDEN})[^=&;#\s]{{0,60}}=)[^&;#\s\"'<>]+",
      r"\1[Filtered]"),
-    ("\"'", rf"((?<![\w-])[\w-]{{0,40}}?(?:{HIDDEN})[\w-]{{0,40}}[\"']?\s{{0,3}}[:=]\s{{0,3}}"
-     r"([\"']))(?:(?!\2)[^\\]|\\.)+(?:\2|$)", r"\1[Filtered]\2"),
+    (rf"((?<![\w-])[\w-]{{0,40}}?(?:{HIDDEN})[\w-]{{0,40}}[\"']?\s{{0,3}}[:=]\s{{0,3}}([\"']))"
+     r"(?:(?!\2)[^\\]|\\.)+(?:\2|$)", r"\1[Filtered]\2"),
 )  # fmt: skip
 #: How much is kept: characters of a message and of a value, items of a collection, frames of a
 #: stack, lines of source on either side of a caller's line.
@@ -568,26 +574,30 @@ def clean(value: Any, limit: int) -> str:
     text = text if text.isascii() else re.sub(BLANK, "", text)
     if not text.isprintable():  # controls, format and bidi characters, surrogates, private use
         text = "".join(c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text)
-    for marks, pattern, replacement in REPLACEMENTS:
-        if any(mark in text for mark in marks):
-            text = re.sub(pattern, replacement, text, flags=re.I)
+    for pattern, replacement in () if MARKS.isdisjoint(text) else REPLACEMENTS:
+        text = re.sub(pattern, replacement, text, flags=re.I)
     left = len(text) - limit + len(whole[4 * limit + 4000 :])
     return f"{text[:limit]}… [{left} more characters]" if left > 0 else text
 
 
 def integer(value: Any) -> int | None:
-    with suppress(TypeError, ValueError, OverflowError):
+    try:
         return int(value)
-    return None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def pick(source: Any, *names: str, limit: int = 200) -> Object:
     """Simple fields: clean text, times without a fraction of zeros, whole numbers; else None."""
-    fields = {name: record(source).get(name) for name in names}
-    simple = {k: v for k, v in fields.items() if is_id(v) or isinstance(v, float)}
-    texts = {k: re.sub(r"\.0+Z$", "Z", clean(v, limit)) or None for k, v in simple.items()}
-    whole = {name: integer(fields[name]) for name in names if name in COUNTS}
-    return dict.fromkeys(names) | texts | whole
+    fields: Object = record(source)
+    result: Object = dict.fromkeys(names)
+    for name in names:
+        value = fields.get(name)
+        if name in COUNTS:
+            result[name] = integer(value)
+        elif is_id(value) or isinstance(value, float):
+            result[name] = clean(value, limit).replace(".000000Z", "Z") or None
+    return result
 
 
 def listed(value: Any, kind: type = dict) -> list[Any]:
@@ -1289,7 +1299,7 @@ class Server:
         if method not in SLOW:
             return self._serve_call(call, handler)
         self._jobs.put((call, handler))
-        if self._threads < MAX_RUNNING:
+        if self._threads < min(len(self._calls), MAX_RUNNING):
             self._threads += 1
             threading.Thread(target=self._work, daemon=True).start()
 

@@ -6,39 +6,55 @@ python test_sentry_mcp.py   runs the demo: needs only what the server itself nee
 
 Shared helpers: FakeSentry, a small Sentry on loopback with sample data; Client, an MCP client.
 Part 1: tests from outside, of the program as a client starts it.
+Part 2: tests from inside, one class per section of sentry_mcp.py, and of what it promises.
 """
 
 from __future__ import annotations
 
 import ast
+import bisect
 import contextlib
 import gzip
+import inspect
+import io
 import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import tokenize
+import unicodedata
+import zlib
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qs
 
 try:
     import pytest
-except ImportError:  # the demo runs without it: decorators then make mock objects of the tests
-    from unittest import mock
+    import requests
+    import responses
+    import urllib3
+except ImportError:  # the demo runs without them: decorators then make mock objects of the tests
+    if __name__ != "__main__":
+        raise
+    pytest = requests = responses = urllib3 = mock.MagicMock()
 
-    pytest = mock.MagicMock()
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import sentry_mcp as m
 
 HERE = Path(__file__).resolve().parent
 SERVER = HERE / "sentry_mcp.py"
@@ -1642,6 +1658,1416 @@ class TestFiles:
         header = re.search(r"^# /// script\n(.*?)^# ///$", source(), re.MULTILINE | re.DOTALL)[1]
         listed = re.search(r"dependencies = (\[.*?\])", header.replace("\n#", "\n"), re.DOTALL)[1]
         assert required - tests_only == set(ast.literal_eval(listed))
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: configuration
+# ------------------------------------------------------------------------------------------------
+
+CONFIGURED = {"SENTRY_AUTH_TOKEN": TOKEN, "SENTRY_ORG": "acme", "SENTRY_PROJECT": "shop-api"}
+REQUIRED = tuple(CONFIGURED)
+HOST = "https://sentry.example"
+#: A variable in the environment and in the file, a field of the result and its value.
+LAYERS = [
+    ("SENTRY_ORG", "env", "file", "org", "env"),
+    ("SENTRY_ORG", " \t", "file", "org", "file"),
+    ("SENTRY_ORG", " env\n", "", "org", "env"),
+    ("SENTRY_URL", "", "", "url", "https://sentry.io"),
+    ("SENTRY_MAX_CALLS_PER_MINUTE", "", "", "limit", 30),
+    ("SENTRY_MAX_CALLS_PER_MINUTE", "7", "8", "limit", 7),
+    ("SENTRY_MAX_CALLS_PER_MINUTE", "", "8", "limit", 8),
+    *(("SENTRY_READ_ONLY", "", on, "read_only", True) for on in ("1", "true", "YES", "'on'")),
+    *(("SENTRY_READ_ONLY", "", off, "read_only", False) for off in ("0", "no", "off", "")),
+    ("SENTRY_READ_ONLY", "0", "1", "read_only", False),
+]
+#: Where the token is, where SENTRY_URL is: the URL, or None for a refusal; whether it warns.
+SAME_SOURCE = [
+    ("env", "env", "https://env.example", False),
+    ("env", "file", "https://sentry.io", True),
+    ("file", "file", "https://file.example", False),
+    ("file", "env", None, True),
+    ("file", "env file", "https://file.example", True),
+    ("env", "env file", "https://env.example", False),
+    ("env file", "file", "https://sentry.io", True),
+]
+#: Every row of CONFIG_RULES: values that it refuses, and values that it takes.
+VALUES = {
+    "SENTRY_AUTH_TOKEN": (["a b", '"a"', "${TOKEN}", "a\nb", "töken"], ["sntrys_ey.J-_~+/="]),
+    "SENTRY_ORG": (["a/b", "a b", "../x", "-a", "é", "https://x"], ["acme", "a-b_1", "7"]),
+    "SENTRY_PROJECT": (["a/b", "a&b", "_x", "-1", "a\nb"], ["shop-api", "4501"]),
+    "SENTRY_URL": (
+        [
+            "sentry.io",
+            "ftp://h",
+            "https://",
+            "https://u@h",
+            "https://u:p@h",
+            "https://h?x=1",
+            "https://h#x",
+            "https://h\\@x",
+            "https://h:123456",
+            "https://h/%2e",
+            "file:///etc",
+        ],
+        ["https://h", "https://h:8443", "https://h/sentry/", "https://[::1]:9000"],
+    ),
+    "SENTRY_MAX_CALLS_PER_MINUTE": (["0", "-1", "1.5", "many", "1e3", "٣", "9" * 10], ["1", "60"]),
+}
+#: What may follow the URL, URLs that plain http is safe for, and URLs that it is not safe for.
+TAILS = ("", "/", "//", "/api/", "/api/0", "/api/0/")
+SAFE = (HOST, f"{HOST}/sentry", f"{HOST}/rapi/0x", "http://localhost:9000", "http://127.0.0.1")
+SAFE += ("http://127.9.9.9:1/x", "http://[::1]:9000")
+CLEAR = ("http://sentry.example", "http://localhost.evil.example", "http://127.0.0.1.evil.example")
+CLEAR += ("http://128.0.0.1", "http://[::2]", "http://localhostx")
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., Any]:
+    """load_config with an env file of that text, or of those variables."""
+
+    def load_file(environ: dict[str, str], file: bytes | dict[str, str] = b"") -> Any:
+        path = tmp_path / "test.env"
+        write_env(path, file) if isinstance(file, dict) else path.write_bytes(file)
+        return m.load_config(environ, str(path))
+
+    return load_file
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize("name, environ, file, field, expected", LAYERS)
+    def test_the_environment_wins_over_the_file(
+        self, load: Callable, name: str, environ: str, file: str, field: str, expected: Any
+    ) -> None:
+        assert getattr(load({name: environ}, CONFIGURED | {name: file}), field) == expected
+
+    @pytest.mark.parametrize("token, url, expected, warns", SAME_SOURCE)
+    def test_the_url_is_taken_from_where_the_token_is(
+        self, load: Callable, token: str, url: str, expected: str | None, warns: bool
+    ) -> None:
+        layers = {}
+        for where in ("env", "file"):
+            layers[where] = dict.fromkeys(("SENTRY_ORG", "SENTRY_PROJECT"), "x")
+            layers[where] |= {"SENTRY_AUTH_TOKEN": "t"} if where in token else {}
+            layers[where] |= {"SENTRY_URL": f"https://{where}.example"} if where in url else {}
+        if expected is None:
+            with pytest.raises(ValueError, match="SENTRY_URL.*same place"):
+                load(layers["env"], layers["file"])
+        else:
+            config = load(layers["env"], layers["file"])
+            assert (config.url, "SENTRY_URL" in config.warning) == (expected, warns)
+
+    def test_a_file_is_not_interpolated(self, load: Callable, monkeypatch: Any) -> None:
+        monkeypatch.setenv("SECRET", "value")
+        for name in REQUIRED:
+            with pytest.raises(ValueError, match=f"^{name} "):
+                load({"SECRET": "value"}, {**CONFIGURED, name: "${SECRET}"})
+
+    def test_a_byte_order_mark_does_no_harm(self, load: Callable) -> None:
+        lines = "".join(f"{name}={value}\r\n" for name, value in CONFIGURED.items())
+        assert load({}, lines.encode("utf-8-sig")).token == TOKEN
+
+    def test_a_file_that_is_not_utf_8_is_named(self, load: Callable, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+            load(CONFIGURED, b"SENTRY_ORG=\xff\xfe")
+
+    @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs an unreadable file")
+    def test_a_file_that_cannot_be_read_is_named_and_hides_no_tool(self) -> None:
+        with pytest.raises(ValueError, match="/proc/self/mem"):
+            m.load_config(CONFIGURED, "/proc/self/mem")
+        assert m.Sentry(CONFIGURED, "/proc/self/mem", [].append).read_only() is False
+
+    @pytest.mark.parametrize("count", range(4))
+    def test_missing_variables_are_named(self, load: Callable, count: int) -> None:
+        for missing in itertools.combinations(REQUIRED, count):
+            known = {name: CONFIGURED[name] for name in REQUIRED if name not in missing}
+            if not missing:
+                assert load(known).org == "acme"
+                continue
+            with pytest.raises(ValueError, match=r"test\.env") as caught:
+                load(known)
+            named = re.findall("SENTRY_[A-Z_]+", str(caught.value))
+            assert named == list(missing)
+
+    def test_every_rule_has_values_here(self) -> None:
+        assert [row[0] for row in m.CONFIG_RULES] == list(VALUES)
+        assert set(VALUES) < set(m.CONFIG_VARIABLES)
+        assert not [name for name in m.CONFIG_VARIABLES if "DSN" in name]
+
+    @pytest.mark.parametrize("name", VALUES)
+    def test_a_value_is_checked_as_a_whole(self, name: str) -> None:
+        wrong, right = VALUES[name]
+        for value in wrong:
+            with pytest.raises(ValueError, match=f"^{name} ") as caught:
+                m.load_config({**CONFIGURED, name: value}, os.devnull)
+            assert name != "SENTRY_AUTH_TOKEN" or value not in str(caught.value)
+        for value in right:
+            m.load_config({**CONFIGURED, name: value}, os.devnull)
+
+    @pytest.mark.parametrize("url", [*SAFE, *CLEAR])
+    def test_the_url_is_normalized_and_safe(self, url: str) -> None:
+        for tail in TAILS:
+            environ = {**CONFIGURED, "SENTRY_URL": url + tail}
+            assert m.load_config({**environ, "SENTRY_ALLOW_HTTP": "1"}, os.devnull).url == url
+            if url in SAFE:
+                assert m.load_config(environ, os.devnull).url == url
+            else:
+                with pytest.raises(ValueError, match="SENTRY_ALLOW_HTTP=1"):
+                    m.load_config(environ, os.devnull)
+
+    def test_a_configuration_shown_has_no_token(self) -> None:
+        config = m.load_config(CONFIGURED, os.devnull)
+        shown = (repr(config), str(config), f"{config}", f"{[config]}", format(config))
+        assert [text for text in shown if TOKEN[:12] in text] == []
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: errors
+# ------------------------------------------------------------------------------------------------
+
+#: HTTP status: error code, words of the message, whether a change may have been made.
+STATUSES = {
+    300: (API_ERROR, "https://moved.example SENTRY_URL", False),
+    302: (API_ERROR, "https://moved.example SENTRY_URL", False),
+    400: (API_ERROR, "because again", False),
+    401: (AUTH, "SENTRY_AUTH_TOKEN because event:read", False),
+    403: (AUTH, "SENTRY_AUTH_TOKEN because event:read acme shop-api", False),
+    404: (NOT_FOUND, f"issue_4501 because {SEARCH} SENTRY_ORG=acme {HOST}", False),
+    408: (API_ERROR, "408 because again", True),
+    410: (API_ERROR, "because sentry_mcp.py", False),
+    418: (API_ERROR, "because again", False),
+    429: (LIMITED, "because again 7", False),
+    500: (API_ERROR, "500 because again", True),
+    502: (API_ERROR, "502 because again", True),
+    504: (API_ERROR, "504 because again", True),
+}
+#: Bodies of errors, and a word of the message.
+BODIES = [
+    *(
+        (body, "because")
+        for body in (
+            *({key: why} for key in ("detail", "message") for why in ("because", ["because"])),
+            {"detail": {"code": "x", "message": "because"}},
+            {"detail": None, "because": 1},
+            {"statusDetails": {"inNextRelease": ["because"]}},
+            *(["because"], "because", " because. "),
+        )
+    ),
+    *((empty, "no reason") for empty in (None, "", [], {})),
+    *((page, "web page") for page in ("<html>x", "\n <!doctype html>")),
+    *((body, str(body)[:9]) for body in (5, 1.5, True, "{braces} {0}", "x" * 100_000)),
+    (json.loads("[" * 400 + "]" * 400), "[[["),
+]
+
+
+def http_error(status: int, body: Any, token: str = TOKEN) -> Any:
+    """The error, with all that messages may name."""
+    environ = {**CONFIGURED, "SENTRY_URL": HOST, "SENTRY_AUTH_TOKEN": token}
+    facts = {"config": m.load_config(environ, os.devnull), "token": "SENTRY_AUTH_TOKEN", "wait": 7}
+    facts |= {"scope": "event:read", "subject": "issue 4501", "location": "https://moved.example"}
+    return m.map_http_error(status, body, facts)
+
+
+def network_errors() -> list[tuple[Exception, str, bool]]:
+    """Exceptions as requests raises them, words of the message, whether a change may be made."""
+    pool = urllib3.HTTPSConnectionPool("h")
+    lost = urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "x"))
+    errors, url, base = requests.exceptions, "/issues/?query=x", urllib3.exceptions
+
+    def retried(kind: type, reason: Exception) -> Exception:
+        return kind(base.MaxRetryError(pool, url, reason))
+
+    refused = base.NewConnectionError(pool, "Failed to establish a new connection: refused")
+    unknown = base.NameResolutionError("h", pool, socket.gaierror(-2, "unknown"))
+    untrusted = base.SSLError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+    tunnel = base.ProxyError("Cannot connect to proxy.", OSError("Tunnel failed: 403"))
+    late = base.ReadTimeoutError(pool, url, "Read timed out. (read timeout=22)")
+    return [
+        (retried(errors.SSLError, untrusted), "REQUESTS_CA_BUNDLE", False),
+        (errors.SSLError(untrusted), "REQUESTS_CA_BUNDLE", False),
+        (retried(errors.ProxyError, tunnel), "HTTPS_PROXY", False),
+        (retried(errors.ConnectionError, refused), "no connection.*SENTRY_URL", False),
+        (retried(errors.ConnectionError, unknown), "no connection.*SENTRY_URL", False),
+        (
+            retried(errors.ConnectTimeout, base.ConnectTimeoutError(pool, "x")),
+            "no connection",
+            False,
+        ),
+        (errors.ReadTimeout(late), "in time", True),
+        (retried(errors.ConnectionError, late), "in time", True),
+        (late, "in time", True),
+        (errors.Timeout(), "in time", True),
+        (TimeoutError("timed out"), "in time", True),
+        (errors.ContentDecodingError(base.DecodeError("gzip")), "decompressed", True),
+        (base.DecodeError("failed to decode it", zlib.error("-3")), "decompressed", True),
+        (errors.ConnectionError(lost), "closed the connection", True),
+        (retried(errors.ConnectionError, lost), "closed the connection", True),
+        (errors.ChunkedEncodingError(base.IncompleteRead(1, 98)), "closed the connection", True),
+        (ConnectionResetError(104, "x"), "closed the connection", True),
+    ]
+
+
+def foreign_exceptions() -> Iterator[Exception]:
+    """One exception of each class that requests and urllib3 have."""
+    for module in (requests.exceptions, urllib3.exceptions):
+        for kind in vars(module).values():
+            if isinstance(kind, type) and issubclass(kind, Exception):
+                for count in range(1, 5):
+                    with contextlib.suppress(TypeError):
+                        error = kind(*[mock.MagicMock()] * count)
+                        repr(error)
+                        yield error
+                        break
+                else:
+                    raise AssertionError(f"{kind} cannot be made")
+
+
+class TestErrors:
+    def test_every_row_has_a_case_here(self) -> None:
+        assert set(m.HTTP_ERRORS) <= set(STATUSES)
+        told = [str(m.map_network_error(error, HOST)) for error, *_ in network_errors()]
+        rows = [row for row in m.NETWORK_ERRORS if not any(row[1] in text for text in told)]
+        assert rows == []
+
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_a_status_has_a_code_and_says_what_to_do(self, status: int) -> None:
+        code, words, sent = STATUSES[status]
+        error = http_error(status, {"detail": "because"})
+        assert (error.code, error.status, bool(error.sent)) == (code, status, sent)
+        assert [w for w in words.split() if w.replace("_4501", " 4501") not in error.message] == []
+        assert error.wait == (7 if status == 429 else 0)
+        assert re.search("( again|SENTRY_|Check |Look |set it)", error.message)
+        assert error.message.endswith(".")
+
+    @pytest.mark.parametrize("status", [*range(300, 309), *range(400, 452), *range(500, 512), 599])
+    def test_any_status_has_a_message(self, status: int) -> None:
+        message = http_error(status, None).message
+        assert not re.search(r"[{}]|None|\.\.", message)
+
+    @pytest.mark.parametrize("body, word", BODIES, ids=short)
+    @pytest.mark.parametrize("status", [400, 500])
+    def test_a_body_of_any_shape_gives_a_reason(self, status: int, body: Any, word: str) -> None:
+        message = http_error(status, body).message
+        assert word.lower() in message.lower()
+        assert len(message) < 600
+        assert "<" not in message
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_an_organization_token_is_explained(self, status: int) -> None:
+        error = http_error(status, None, "sntrys_x")
+        assert (error.code, error.status) == (AUTH, status)
+        assert "user token" in error.message
+
+    def test_a_network_error_says_what_failed(self) -> None:
+        for error, words, sent in network_errors():
+            mapped = m.map_network_error(error, HOST)
+            assert re.search(words, mapped.message), repr(error)
+            assert (mapped.code, mapped.status, bool(mapped.sent)) == (API_ERROR, None, sent)
+
+    def test_what_a_query_says_is_not_what_failed(self) -> None:
+        reason = urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError())
+        for word in ("SSLError", "ProxyError", "NameResolutionError", "TimeoutError", "Decode"):
+            retried = urllib3.exceptions.MaxRetryError(None, f"/issues/?query={word}", reason)
+            mapped = m.map_network_error(requests.ConnectionError(retried), HOST)
+            assert "closed the connection" in mapped.message, word
+
+    def test_every_network_exception_ends_with_what_to_do(self) -> None:
+        known = list(foreign_exceptions())
+        assert len(known) > 40
+        for error in known:
+            mapped = m.map_network_error(error, HOST)
+            assert isinstance(mapped, m.SentryError)
+            assert mapped.message.startswith(f"Cannot use {HOST}: ")
+            assert re.search(r"(Call again|Check|REQUESTS_CA_BUNDLE)[^.]*\.$", mapped.message)
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: limits and waiting
+# ------------------------------------------------------------------------------------------------
+
+#: The limit, and calls of a period of 60 s: (time, delay until the next one; 0 for a call taken).
+WINDOWS = [
+    (1, [(0, 0), (0, 60), (59.5, 0.5), (60, 0), (60, 60), (119, 1), (120, 0)]),
+    (2, [(0, 0), (10, 0), (20, 40), (60, 0), (60, 10), (70, 0), (70, 50)]),
+    (3, [(0, 0), (0, 0), (0, 0), (30, 30), (60, 0), (60, 0), (60, 0), (60, 60)]),
+    (2, [(5, 0), (1e9, 0), (1e9, 0), (1e9, 60)]),
+]
+
+
+class TestLimits:
+    @pytest.mark.parametrize("limit, calls", WINDOWS, ids=short)
+    def test_a_window_is_half_open(self, limit: int, calls: list[tuple[float, float]]) -> None:
+        now = [0.0]
+        limiter = m.SlidingWindowLimiter(limit, 60.0, lambda: now[0])
+        for at, delay in calls:
+            now[0] = at
+            assert limiter.acquire() == delay, f"at {at}"
+
+    @pytest.mark.parametrize("start", [0.0, 1234.567, 1e6, 1e9])
+    def test_waiting_for_the_delay_is_always_enough(self, start: float) -> None:
+        chance, now, taken = random.Random(7), [start], []
+        limiter = m.SlidingWindowLimiter(3, 60.0, lambda: now[0])
+        for _ in range(3000):
+            now[0] += chance.random() * 30
+            if delay := limiter.acquire():
+                assert 0 < delay <= 60
+                now[0] += delay
+                assert limiter.acquire() == 0.0
+            taken.append(now[0])
+        assert [at for at, later in zip(taken, taken[3:]) if later - at < 60 - 1e-6] == []  # noqa: B905
+
+    def test_threads_take_exactly_as_many_as_there_are(self) -> None:
+        limiter, taken = m.SlidingWindowLimiter(500, 60.0, lambda: 0.0), []
+
+        def take() -> None:
+            taken.extend(limiter.acquire() for _ in range(200))
+
+        in_threads(take, 8)
+        assert (taken.count(0.0), taken.count(60.0)) == (500, 1100)
+
+    def test_a_call_is_answered_once(self) -> None:
+        answers: list[Any] = []
+        call = m.Call({"id": 1}, answers.append, answers.append)
+        call.send("news", last=False)
+        in_threads(lambda: call.send("answer"), 8)
+        call.send("late news", last=False)
+        call.send(None)
+        assert answers == ["news", "answer"]
+
+    def test_a_cancelled_call_is_silent(self) -> None:
+        answers: list[Any] = []
+        call = m.Call({"id": 1}, answers.append, answers.append)
+        call.send(None)
+        call.send("answer")
+        assert answers == [None]
+        for use in (call.remaining, lambda: call.wait(30)):
+            with pytest.raises(m.Cancelled):
+                use()
+
+    def test_a_call_that_waits_is_woken_by_its_cancellation(self) -> None:
+        call, woken = m.Call({"id": 1}), []
+
+        def wait() -> None:
+            with pytest.raises(m.Cancelled):
+                call.wait(PATIENCE)
+            woken.append(True)
+
+        in_threads(wait, 2, lambda: call.send(None))
+        assert woken == [True, True]
+
+    @pytest.mark.parametrize("token", ["p", "", 0, 7, None, True, 1.5, [1]])
+    def test_progress_rises_for_who_asked(self, token: Any) -> None:
+        sent: list[Any] = []
+        params = {"_meta": {"progressToken": token}}
+        call = m.Call({"id": 1, "params": params}, notify=sent.append)
+        for _ in range(3):
+            call.wait(0)
+        asked = [1, 2, 3] if token in ("p", "", 0, 7) and token is not False else []
+        assert [message["params"]["progress"] for message in sent] == asked
+        assert all(message["params"]["progressToken"] == token for message in sent)
+
+    def test_time_left_is_never_nothing(self) -> None:
+        call = m.Call({"id": 1})
+        assert 0 < call.remaining() <= 55
+        call.deadline = 0.0
+        assert 0 < call.remaining() < 1
+
+
+def in_threads(function: Callable[[], Any], count: int, meanwhile: Any = bool) -> None:
+    """Run the function in that many threads at once, to the end of all."""
+    threads = [threading.Thread(target=function, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    meanwhile()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: the Sentry client
+# ------------------------------------------------------------------------------------------------
+
+API = f"{HOST}/api/0/organizations/acme/issues/"
+RETRY, RESET, LEFT = "Retry-After", "X-Sentry-Rate-Limit-Reset", "X-Sentry-Rate-Limit-Remaining"
+#: Headers, where {n} is the time n seconds from now, and the seconds until the limit ends.
+RESETS = [
+    *(({RETRY: after}, None) for after in ("", "-5", "1.5", "٣", "soon", "9" * 5000)),
+    *(({RESET: reset}, None) for reset in ("", "-1", "None", "nan", "1.5", "9" * 400)),
+    *(({RETRY: str(number)}, number) for number in (0, 5, 3600)),
+    *(({RESET: f"{{{number}}}"}, max(number, 0)) for number in (-10, 0, 10, 99_999)),
+    ({}, None),
+    ({RESET: "0"}, 0),
+    ({RETRY: "5", RESET: "{10}"}, 5),
+    ({RETRY: "Sun, 06 Nov 1994 08:49:37 GMT", RESET: "{10}"}, 10),
+]
+OK, BUSY = (200, "[]", {}), (429, '{"detail": "slow"}')
+#: Answers in turn: the waits, and the error's code and wait, or None.
+LIMITS = {
+    "reset": ([(*BUSY, {RESET: "{3}"}), OK], [3], None),
+    "silent": ([(*BUSY, {}), OK], [1], None),
+    "past": ([(*BUSY, {RESET: "{-9}"}), OK], [1], None),
+    "thirty": ([(*BUSY, {RETRY: "30"}), OK], [30], None),
+    "too long": ([(*BUSY, {RETRY: "31"}), OK], [], (LIMITED, 31)),
+    "still": ([(*BUSY, {RETRY: "2"}), (*BUSY, {RETRY: "4"}), OK], [2], (LIMITED, 2)),
+    "worse": ([(*BUSY, {RETRY: "2"}), (403, "{}", {})], [2], (AUTH, 0)),
+    "none left": ([(200, "[]", {LEFT: "0", RESET: "{20}"}), OK], [20], None),
+    "none left for long": ([(200, "[]", {LEFT: "0", RESET: "{200}"}), OK], [], None),
+    "none left, who knows": ([(200, "[]", {LEFT: "0", RESET: "None"}), OK], [], None),
+    "one left": ([(200, "[]", {LEFT: "1", RESET: "{20}"}), OK], [], None),
+}
+#: Of the configuration, of the issue: whether they are the same; None: the issue does not say.
+PROJECTS = [
+    ("shop-api", {"slug": "shop-api", "id": "5"}, True),
+    ("5", {"slug": "shop-api", "id": "5"}, True),
+    ("5", {"id": 5}, True),
+    ("shop-api", {"slug": "billing", "id": "7"}, False),
+    ("5", {"slug": "five", "id": "55"}, False),
+    *(("5", odd, None) for odd in ({}, None, 5, [], "5", {"slug": None, "id": ""})),
+]
+#: Variables, and a line of the file.
+READ_ONLY = [({}, f"SENTRY_READ_ONLY={value}") for value in ("", "0", "1", "'on'", "on # x", "# 1")]
+READ_ONLY += [({}, f"{start}SENTRY_READ_ONLY=1") for start in ("export ", "# ", "X_", " ")]
+READ_ONLY += [({}, line) for line in ("'SENTRY_READ_ONLY'=1", "SENTRY_READ_ONLY = yes\r")]
+READ_ONLY += [({}, "SENTRY_READ_ONLY=\n1=2"), ({}, "SENTRY_READ_ONLY=1\nSENTRY_READ_ONLY=0")]
+READ_ONLY += [({"SENTRY_READ_ONLY": value}, "SENTRY_READ_ONLY=1") for value in ("", " ", "0", "1")]
+READ_ONLY += [({"SENTRY_READ_ONLY": "1"}, "SENTRY_READ_ONLY=0")]
+
+
+class Waiting(m.Call):
+    """A call that writes down how long it would wait."""
+
+    def __init__(self) -> None:
+        super().__init__({"id": 1})
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+def in_time(headers: dict[str, str]) -> dict[str, str]:
+    """The headers with {n} replaced by the epoch n seconds from now."""
+    now = time.time()
+    return {k: re.sub(r"{(.+)}", lambda n: f"{now + int(n[1]):.0f}", v) for k, v in headers.items()}
+
+
+def connected(**changes: str) -> Any:
+    sentry = m.Sentry({**CONFIGURED, "SENTRY_URL": HOST, **changes}, os.devnull, [].append)
+    sentry.connect()
+    return sentry
+
+
+@pytest.fixture
+def web() -> Iterator[Any]:
+    """All of the web: what is added to it."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mocked:
+        yield mocked
+
+
+def handle(name: str, sentry: Any, call: Any, **arguments: Any) -> dict[str, Any]:
+    """What the tool answers to these arguments."""
+    listed, handler = m.TOOLS[name]
+    return handler(sentry, call, **m.validate(listed["inputSchema"], arguments))
+
+
+class TestSentryClient:
+    @pytest.mark.parametrize("headers, expected", RESETS, ids=short)
+    def test_the_end_of_a_limit_is_read_from_the_headers(
+        self, headers: dict, expected: float | None
+    ) -> None:
+        told = m.limit_reset(in_time(headers))
+        assert told == (expected if expected is None else pytest.approx(expected, abs=2))
+
+    @pytest.mark.parametrize("name", LIMITS)
+    def test_sentrys_limit_is_kept(self, web: Any, name: str) -> None:
+        answers, waits, failed = LIMITS[name]
+        for status, body, headers in answers:
+            web.add("GET", API, body=body, status=status, headers=in_time(headers))
+        sentry, call = connected(), Waiting()
+        if failed:
+            with pytest.raises(m.SentryError) as caught:
+                sentry.search(call, query="")
+            assert (caught.value.code, bool(caught.value.wait)) == (failed[0], failed[1] > 0)
+            assert caught.value.wait >= failed[1]
+        else:
+            sentry.search(call, query="")
+            if len(web.calls) == 1:
+                sentry.search(call, query="")
+        assert call.waits == pytest.approx(waits, abs=2)
+        assert len(web.calls) == min(len(answers), 2) - (name == "too long")
+
+    def test_a_call_without_time_left_does_not_wait(self, web: Any) -> None:
+        web.add("GET", API, status=429, headers={RETRY: "20"})
+        call = Waiting()
+        call.deadline = time.monotonic() + 10
+        with pytest.raises(m.SentryError, match="20"):
+            connected().search(call, query="")
+        assert (call.waits, len(web.calls)) == ([], 1)
+
+    @pytest.mark.parametrize("project, key", [("shop-api", "projectSlug"), ("5", "project")])
+    def test_a_search_is_of_the_project(self, web: Any, project: str, key: str) -> None:
+        web.add("GET", API, json=[])
+        connected(SENTRY_PROJECT=project).search(Waiting(), query="a&b", limit=3)
+        request = web.calls[0].request
+        assert request.params == {"query": "a&b", "limit": "3", key: project}
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert f"sentry_mcp/{m.__version__}" in request.headers["User-Agent"]
+
+    def test_every_tool_keeps_to_its_paths(self, web: Any) -> None:
+        web.add("GET", f"{API}4501/", json=issue(4501, "SHOP-API-1", 5, "x"))
+        web.add("PUT", f"{API}4501/", json=issue(4501, "SHOP-API-1", 5, "x", status="resolved"))
+        web.add("POST", f"{API}4501/notes/", json={"id": "1"})
+        web.add("GET", re.compile(f"{API}4501/events/(latest|oldest)/"), json=sample_event())
+        for name, arguments in (
+            (DETAIL, {"event": "oldest"}), (BREADCRUMBS, {}), (RESOLVE, {"comment": " Fixed "}),
+        ):  # fmt: skip
+            handle(name, connected(), Waiting(), issueId="4501", **arguments)
+        made = [f"{c.request.method} {c.request.url.removeprefix(API)}" for c in web.calls]
+        assert made[-3:] == ["GET 4501/", "PUT 4501/", "POST 4501/notes/"]
+        detail = ["GET 4501/", "GET 4501/events/oldest/"]
+        assert sorted(made[:4]) == sorted([*detail, "GET 4501/", "GET 4501/events/latest/"])
+        sent = [json.loads(c.request.body) for c in list(web.calls)[-2:]]
+        assert sent == [{"status": "resolved", "statusDetails": {}}, {"text": "Fixed"}]
+
+    def test_a_change_without_content_is_read_again(self, web: Any) -> None:
+        for status in ("unresolved", "resolved"):
+            web.add("GET", f"{API}4501/", json=issue(4501, "SHOP-API-1", 5, "x", status=status))
+        web.add("PUT", f"{API}4501/", status=204)
+        done = handle(RESOLVE, connected(), Waiting(), issueId="4501")
+        assert (done["changed"], done["issue"]["status"]) == (True, "resolved")
+        assert [call.request.method for call in web.calls] == ["GET", "PUT", "GET"]
+
+    @pytest.mark.parametrize("project, said, expected", PROJECTS, ids=short)
+    def test_an_issue_belongs_to_a_project(
+        self, project: str, said: Any, expected: bool | None
+    ) -> None:
+        sentry = connected(SENTRY_PROJECT=project)
+        known = [sentry.in_project({"project": said}, unknown=unknown) for unknown in (True, False)]
+        assert known == ([True, False] if expected is None else [expected] * 2)
+
+    def test_an_issue_that_does_not_say_its_project_is_not_changed(self, web: Any) -> None:
+        web.add("GET", f"{API}4501/", json={"id": "4501", "status": "unresolved"})
+        with pytest.raises(m.SentryError, match="nothing was changed"):
+            handle(RESOLVE, connected(), Waiting(), issueId="4501")
+        assert len(web.calls) == 1
+
+    @pytest.mark.parametrize("depth", [*range(900, 1010, 5), 100_000])
+    def test_a_deep_answer_is_an_error_of_sentry(self, web: Any, depth: int) -> None:
+        web.add("GET", API, status=400, body="[" * depth + "]" * depth)
+        with pytest.raises(m.SentryError) as caught:
+            connected().search(Waiting(), query="")
+        assert caught.value.status == 400
+
+    def test_a_configuration_is_read_until_there_is_one(self) -> None:
+        environ: dict[str, str] = {}
+        sentry = m.Sentry(environ, os.devnull, [].append)
+        with pytest.raises(m.SentryError) as caught:
+            sentry.connect()
+        assert caught.value.code == NO_SETUP
+        environ |= CONFIGURED
+        assert sentry.connect() is sentry.connect()
+
+    @pytest.mark.parametrize("environ, line", READ_ONLY, ids=short)
+    def test_read_only_is_what_the_configuration_says(
+        self, tmp_path: Path, environ: dict, line: str
+    ) -> None:
+        path = tmp_path / "test.env"
+        path.write_text(f"A=1\n{line}\nB=1\n", encoding="utf-8")
+        expected = m.load_config(CONFIGURED | environ, str(path)).read_only
+        assert m.Sentry(environ, str(path), [].append).read_only() is expected
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: formatters
+# ------------------------------------------------------------------------------------------------
+
+#: Text, what must be gone from it, and what must stay.
+SECRETS = [
+    ("ask dana.w+shop@mail.example.com now", ["dana", "example.com"], ["ask", "now"]),
+    ("postgres://app:hunter2@db:5432/shop", ["hunter2"], ["postgres://", "@db:5432/shop"]),
+    ("https://u:p%40ss@h/x?y=1", ["p%40ss"], ["https://", "@h/x?y=1"]),
+    ("/v1?token=abc123&base=USD", ["abc123"], ["/v1?token=", "&base=USD"]),
+    ("/cb?x=1&access_token=abc123#top", ["abc123"], ["x=1", "#top"]),
+    ("https://h/#id_token=abc123", ["abc123"], ["https://h/#"]),
+    ("password = 'hunter2'", ["hunter2"], ["password = '"]),
+    ('{"api_key": "abc123", "base": "USD"}', ["abc123"], ['"base": "USD"']),
+    ("DB_PASSWORD='hunter2' PORT='5432'", ["hunter2"], ["PORT='5432'"]),
+    ("secret='a\\'hunter2' x='y'", ["hunter2"], ["x='y'"]),
+    ("token='never closed hunter2", ["hunter2"], ["token='"]),
+    ("to\u200bken='hun\u202eter2'", ["hunter2", "\u200b", "\u202e"], ["token='"]),
+]
+HARMLESS = [
+    "shop-api@2.4.1",
+    "@app.route('/checkout')",
+    "git+ssh://git@host/x",
+    "Chrome 126.0.0.0",
+    "/usr/lib/python3.12/site-packages/requests/sessions.py",
+    "C:\\Users\\ci\\shop\\checkout.py",
+    "node_modules/@sentry/node@8.1.0/index.js",
+    "TypeError: can't read 'x' of None\n\tat f (a.js:1:2)",
+    "author='Kim'",
+    "monkey = 'x'; keyboard = 'y'",
+    "token = get_token()",
+    "https://h/search?q=rates&page=2",
+    "café ☃ 東京 😀",
+    "2026-01-02T03:04:05.678Z",
+]
+HIDDEN_KEYS = "password db_passwd apiKey API-Key X-Auth-Token sessionId csrftoken Cookie jwt email"
+HIDDEN_KEYS += " client_secret Authorization ip ip_address first_name user_name private_key dsn ssn"
+SHOWN_KEYS = "currency author authority hostname filename zip shipping keyboard monkey description"
+SHOWN_KEYS += " table function status_code level passing path pinned"
+#: mechanism.exception_id of A, B and C, and the order that they are told in.
+CHAINS = [([2, 1, 0], "CBA"), ([1, 2, 0], "CAB"), ([0, 1, 2], "ABC"), ([7, 5, 9], "BAC")]
+CHAINS += [([1, None, 0], "CBA"), ([1, 1, 0], "CBA"), ([None] * 3, "CBA"), ([[0], {}, 2], "CBA")]
+HOSTILE_TEXT = (
+    "a @ a@ a. a@a. . :// ://a: ?a=& &token= token=' ' \\' passw= ( {0} \t \u202e é 😀 < %"
+)
+
+
+def event_of(*entries: tuple[str, Any], **more: Any) -> dict:
+    return {"entries": [{"type": kind, "data": data} for kind, data in entries], **more}
+
+
+def crash_of(*frames: dict) -> dict:
+    return event_of(("exception", {"values": [raised("Error", "x", *frames)]}))
+
+
+def format_all(event: Any) -> Any:
+    return m.format_event(event, m.FULL, True, True)
+
+
+def linked(kind: str, number: Any) -> dict:
+    return {"type": kind, "mechanism": {"exception_id": number} if number is not None else None}
+
+
+def shown_frames(*frames: dict) -> list[dict]:
+    """The frames as they come out, after a check that every one is there or counted."""
+    shown = format_all(crash_of(*frames))["stacktrace"]["frames"]
+    assert sum(frame.get("omitted", 1) for frame in shown) == len(frames)
+    return shown
+
+
+def full_event() -> dict:
+    """An event with everything that is read, so that each part can be replaced."""
+    event = sample_event()
+    event["entries"][0]["data"]["values"][2]["mechanism"] = {"exception_id": 0, "handled": False}
+    event["entries"][0]["data"]["values"][2]["threadId"] = 1
+    thread = {"id": 1, "crashed": True, "stacktrace": {"frames": [frame("a.c", "f", 1, "x\n")]}}
+    event["entries"] += [
+        {"type": "message", "data": {"formatted": "x"}},
+        {"type": "threads", "data": {"values": [thread]}},
+        {"type": "csp", "data": {"effective_directive": "img-src", "blocked_uri": "x"}},
+    ]
+    evidence = {"evidenceDisplay": [{"name": "query", "value": "SELECT", "important": True}]}
+    event |= {"title": "t", "occurrence": evidence, "errors": [{"type": "js_no_source"}]}
+    return event
+
+
+def odd_versions(whole: dict) -> Iterator[None]:
+    """The value with each part of it replaced in turn, in place."""
+    places, queue = [], [whole]
+    for part in queue:
+        for key in list(part) if isinstance(part, dict) else range(len(part)):
+            places.append((part, key))
+            if isinstance(part[key], (dict, list)):
+                queue.append(part[key])
+    for part, key in places:
+        kept = part[key]
+        for odd in (None, 5, "x", [], {}, [None], True, [[]], {"x": None}, -1.5):
+            part[key] = odd
+            yield
+        part[key] = kept
+
+
+class Given(m.Sentry):
+    """Has an issue and its event."""
+
+    def __init__(self, given: tuple[dict, dict]) -> None:
+        super().__init__(CONFIGURED, os.devnull, [].append)
+        self.given = given
+
+    def issue(self, *asked: Any, **more: Any) -> tuple[dict, dict]:
+        return self.given
+
+
+def wire(data: Any) -> bytes:
+    """The line that answers with the data of a tool."""
+    compact = {"ensure_ascii": False, "separators": (",", ":")}
+    content = [{"type": "text", "text": json.dumps(data, **compact)}]
+    answered = {"content": content, "structuredContent": data}
+    line = json.dumps({"jsonrpc": "2.0", "id": 10**9, "result": answered}, **compact)
+    return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def long_chain(piece: str, count: int) -> dict:
+    long = (piece * 60_000)[:60_000]
+    at = frame("a.py", "f", 5, f"{piece * 99}\n")
+    return event_of(
+        ("exception", {"values": [raised(f"Error{n}", long, at) for n in range(count)]})
+    )
+
+
+def vast(key: str) -> dict:
+    """A crash with a part that has far too much of everything."""
+    much = {f"{key}{n}" * 9: ["☃" * 999] * 50 for n in range(500)}
+    tags = [{"key": name, "value": str(value)} for name, value in much.items()]
+    crash = crash_of(frame("a.py", "f", 1, "x\n", much if key == "vars" else None))
+    return crash | ({"tags": tags} if key == "tags" else {key: {"a": much, **much}})
+
+
+def long_stack() -> dict:
+    return crash_of(*(frame(f"é{n}.py" * 50, "f" * 99, n, "é" * 200 + "\n") for n in range(3000)))
+
+
+def long_trail() -> dict:
+    data = {f"k{n}": '"' * 999 for n in range(9)}
+    crumbs = [crumb(n, "x" * 999, "☃" * 9999, **data) for n in range(150)]
+    trail = ("breadcrumbs", {"values": crumbs})
+    return event_of(
+        ("exception", {"values": [raised("Error", "x", frame("a", "f", 1, "x\n"))]}), trail
+    )
+
+
+#: Events that are far too large in one way each.
+MONSTERS = {
+    "quotes": lambda: long_chain("\"\\'", 60),
+    "emoji": lambda: long_chain("😀\u2764\ufe0f", 60),
+    "controls": lambda: long_chain("\0\x1b\n\t", 60),
+    "letters": lambda: long_chain("letters, ", 40),
+    "stack": long_stack,
+    "trail": long_trail,
+    **{key: lambda key=key: vast(key) for key in ("vars", "tags", "contexts", "unknown")},
+}
+
+
+class TestFormatters:
+    @pytest.mark.parametrize("category", ["Cc", "Cf", "Cs", "Co", "Zl", "Zp", "variation"])
+    def test_what_cannot_be_seen_is_removed(self, category: str) -> None:
+        selectors = {chr(n) for n in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))}
+        codes = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) == category]
+        codes = [c for c in codes or selectors if c not in "\t\n"]
+        for start in range(0, len(codes), 500):
+            some = codes[start : start + 500]
+            left = m.clean("".join(f"a{c}b" for c in some), 5000)
+            assert not {*some} & {*left}
+            assert left.replace(" ", "") == "ab" * len(some)
+
+    @pytest.mark.parametrize("text, gone, kept", SECRETS, ids=short)
+    def test_secrets_and_people_are_filtered_from_text(
+        self, text: str, gone: list[str], kept: list[str]
+    ) -> None:
+        left = m.clean(text, 500)
+        assert [word for word in gone if word in left] == []
+        assert [word for word in kept if word not in left] == []
+        assert m.clean(left, 500) == left
+
+    @pytest.mark.parametrize("text", HARMLESS, ids=short)
+    def test_text_that_a_fix_needs_survives(self, text: str) -> None:
+        assert m.clean(text, 500) == text
+        assert m.clean(f"in {text} at", 500) == f"in {text} at"
+
+    def test_text_is_clipped_and_says_so(self) -> None:
+        assert m.clean("x" * 100, 100) == "x" * 100
+        assert re.fullmatch(r"x{100}… \[99900 more characters\]", m.clean("x" * 100_000, 100))
+
+    def test_hostile_text_costs_no_time(self) -> None:
+        started = time.monotonic()
+        for piece in HOSTILE_TEXT.split(" "):
+            text = (piece or " ") * (100_000 // len(piece or " "))
+            for limit in (200, 2000, 100_000):
+                assert len(m.clean(text, limit)) <= limit + 40
+                m.clean(f"token='{text}", limit)
+                m.clean(f"?{text}@a", limit)
+        assert time.monotonic() - started < 5
+
+    def test_a_value_is_bounded_in_every_direction(self) -> None:
+        deep: Any = "x"
+        for _ in range(400):
+            deep = {"a": [deep]}
+        wide = {f"k{n}": [list(range(1000))] * 100 for n in range(1000)}
+        for value in (deep, wide, [wide] * 100, ["x" * 10_000] * 1000, {"k" * 10_000: 1}):
+            shown = m.mask(value, m.FULL)
+            assert len(json.dumps(shown)) < 100_000
+            assert re.search("omitted|more characters", json.dumps(shown))
+        assert m.mask(list(range(100)), m.FULL)[-1] == {"omitted": 100 - m.FULL.items}
+
+    @pytest.mark.parametrize(
+        "value", [float("nan"), float("inf"), -float("inf"), 2**64, -(2**64), 10**400], ids=short
+    )
+    def test_a_number_that_clients_cannot_read_becomes_text(self, value: float) -> None:
+        assert isinstance(m.mask({"x": value}, m.FULL)["x"], str)
+
+    @pytest.mark.parametrize("value", [None, True, 0, -1, 2**62, 1.5, "x", [], {}, [{"a": [1]}]])
+    def test_a_plain_value_stays_what_it_is(self, value: Any) -> None:
+        assert m.mask({"x": value}, m.FULL) == {"x": value}
+
+    def test_values_are_filtered_by_their_key(self) -> None:
+        for key in HIDDEN_KEYS.split():
+            for value in ("planted", 7, ["planted"], {"a": "planted"}):
+                assert m.mask({"a": {key: value}}, m.FULL) == {"a": {key: "[Filtered]"}}, key
+            assert m.mask([[key, "planted"]], m.FULL) == [[key, "[Filtered]"]], key
+        for key in SHOWN_KEYS.split():
+            assert m.mask({key: "x"}, m.FULL) == {key: "x"}, key
+            assert m.mask([[key, "x"]], m.FULL) == [[key, "x"]], key
+
+    def test_of_a_user_only_the_id_is_passed_on(self) -> None:
+        assert m.mask({"user": "id:7"}, m.FULL) == {"user": "id:7"}
+        assert m.mask({"user": "email:a@b.example"}, m.FULL) == {"user": "[Filtered]"}
+        shown = m.mask({"user": {"id": "7", **PERSON}}, m.FULL)["user"]
+        assert shown["id"] == "7"
+        assert [value for value in PERSON.values() if value in str(shown)] == []
+
+    @pytest.mark.parametrize("field", PERSON)
+    def test_the_user_is_named_nowhere(self, field: str) -> None:
+        event = full_event() | {"user": PERSON}
+        event["contexts"]["a"] = {"x": [f"for {PERSON[field]}, in JSON"]}
+        event["entries"][0]["data"]["values"][2]["value"] = f"no rate for {PERSON[field]}"
+        assert PERSON[field] not in json.dumps(format_all(event))
+
+    @pytest.mark.parametrize("ids, expected", CHAINS, ids=short)
+    def test_a_chain_goes_from_what_surfaced_to_the_root(self, ids: list, expected: str) -> None:
+        values = [linked(kind, number) for kind, number in zip("ABC", ids)]  # noqa: B905
+        event = event_of(("exception", {"values": values}))
+        assert "".join(value["type"] for value in m.exception_chain(event)) == expected
+        shown = format_all(event)
+        told = [shown["exception"]["type"], *(cause["type"] for cause in shown["causes"])]
+        assert "".join(told) == expected
+
+    @pytest.mark.parametrize("size", [1, 2, 3])
+    @pytest.mark.parametrize("source", ["", "x()\n"])
+    def test_a_recursion_is_folded(self, size: int, source: str) -> None:
+        cycle = [frame("a.py", f"f{n}", n, source) for n in range(size)]
+        ends = frame("main.py", "main", 1, "f()\n"), frame("b.py", "crash", 9, "1 / 0\n")
+        shown = shown_frames(ends[0], *cycle * 100, ends[1])
+        assert len(shown) <= 2 + 4 * size + 1
+        assert (shown[0]["function"], shown[-1]["function"]) == ("main", "crash")
+
+    def test_runs_of_library_frames_are_folded(self) -> None:
+        library = [frame(f"lib{n}.py", "call", n, "") for n in range(30)]
+        own = frame("a.py", "f", 1, "x\n")
+        shown = shown_frames(*library, own, *library, own, *library)
+        assert [frame.get("filename") for frame in shown if frame.get("inApp")] == ["a.py"] * 2
+        assert len(shown) <= 14
+        assert (shown[0]["filename"], shown[-1]["filename"]) == ("lib0.py", "lib29.py")
+        keys = {"filename", "function", "lineNo", "inApp"}
+        assert all(frame.keys() == keys for frame in shown if frame.get("inApp") is False)
+
+    def test_without_frames_of_its_own_the_last_keep_their_source(self) -> None:
+        library = [{**frame("lib.py", f"f{n}", n, "x\n"), "inApp": False} for n in range(1, 9)]
+        shown = shown_frames(*library)
+        assert ["context" in frame for frame in shown][-3:] == [True] * 3
+        assert format_all(crash_of(*library))["crashedAt"] == "lib.py:8 in f8"
+
+    def test_a_thousand_frames_keep_the_newest(self) -> None:
+        shown = shown_frames(*(frame(f"a{n}.py", f"f{n}", n, "x\n") for n in range(1000)))
+        assert len(shown) <= m.FULL.frames + 3
+        assert [frame["lineNo"] for frame in shown[-5:]] == list(range(995, 1000))
+
+    def test_the_crash_frame_has_locals_and_eleven_lines(self) -> None:
+        text = "\n".join(f"line {n}" for n in range(41))
+        crash = {**frame("a.py", "f", 100, text, {"x": 1}), "lineNo": 80}
+        library = [frame(f"lib{n}.py", "call", n, "") for n in range(5)]
+        event = crash_of(frame("m.py", "main", 1, "f()\n"), crash, *library)
+        told = format_all(event)
+        [shown] = [one for one in told["stacktrace"]["frames"] if "vars" in one]
+        assert told["crashedAt"] == "a.py:80 in f"
+        assert [number for number, _ in shown["context"]] == list(range(75, 86))
+        assert (shown["vars"], shown["lineNo"]) == ({"x": 1}, 80)
+
+    def test_an_event_without_an_exception_still_tells(self) -> None:
+        told = format_all(event_of(("message", {"formatted": "low stock"})))
+        assert (told["message"], told["crashedAt"]) == ("low stock", None)
+        stacks = [
+            {"id": n, "stacktrace": {"frames": [frame(f"t{n}.c", "f", n, "")]}} for n in (1, 2)
+        ]
+        stacks[1]["crashed"] = True
+        assert format_all(event_of(("threads", {"values": stacks})))["crashedAt"] == "t2.c:2 in f"
+        csp = {"effective_directive": "img-src", "blocked_uri": "https://x.example"}
+        assert "img-src" in json.dumps(format_all(event_of(("csp", csp))))
+        odd = format_all(event_of(("hpkp", {"hostname": "h.example"}), title="It broke"))
+        assert "h.example" in json.dumps(odd)
+        assert odd["message"] == "It broke"
+
+    def test_fields_have_the_types_of_the_contract(self) -> None:
+        told = format_all(full_event())
+        assert (told["release"], told["environment"]) == ("shop@2.4.1", "production")
+        assert told["tags"]["browser"] == "Firefox 141"
+        row = m.format_issue(issue(1, "A-1", 5, "x", count="1207", userCount="7"))
+        assert (row["count"], row["userCount"]) == (1207, 7)
+
+    def test_odd_data_never_raises_and_is_never_changed(self) -> None:
+        event = full_event()
+        before, row = json.dumps(event), issue(1, "A-1", 5, "x", assignedTo={"type": "team"})
+        assert format_all(event)["causes"]
+        for _ in odd_versions(event):
+            for trace in (True, False):
+                told = m.format_event(event, m.FULL, trace, trace)
+                assert json.loads(json.dumps(told, allow_nan=False)) == told
+        for _ in odd_versions(row):
+            json.dumps(m.format_issue(row), allow_nan=False)
+        assert json.dumps(event) == before
+
+    @pytest.mark.parametrize("name", MONSTERS)
+    def test_a_reply_of_any_event_fits(self, name: str) -> None:
+        event, shown = MONSTERS[name](), {}
+        row = issue(4501, "SHOP-API-1", 5, "é" * 9999)
+        for tool in (DETAIL, BREADCRUMBS):
+            arguments = {"issueId": "4501", **({"limit": 100} if tool == BREADCRUMBS else {})}
+            data = shown[tool] = handle(tool, Given((row, event)), Waiting(), **arguments)
+            assert len(wire(data)) <= 64 * 2**10
+        kinds = [value["type"] for value in m.exception_chain(event)]
+        told = shown[DETAIL]["latestEvent"]
+        values = [told["exception"], *told["causes"]] if kinds else []
+        assert [value.get("type") for value in values] == kinds
+        assert all(value["value"] for value in values)
+        crash = [frame for frame in told["stacktrace"]["frames"] if "context" in frame]
+        assert not kinds or crash[-1]["context"]
+
+    def test_an_ordinary_event_takes_little_room(self) -> None:
+        told = m.fit(
+            lambda limits: {"latestEvent": m.format_event(full_event(), limits, True, True)}
+        )
+        assert len(json.dumps(told)) <= 8 * 2**10
+        assert "shortened" not in told
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: argument validation and tools
+# ------------------------------------------------------------------------------------------------
+
+A_COUNT = {"type": "number", "minimum": 1, "maximum": 25, "default": 10}
+A_WORD = {"type": "string", "enum": ["one", "two"], "default": "two"}
+AN_ID, A_FLAG = {"type": "string", "minLength": 1}, {"type": "boolean", "default": True}
+#: A rule, whether it is required, the arguments, and the value or words of the refusal.
+RULES = [
+    *((A_COUNT, False, {"x": x}, expected) for x, expected in ((1, 1), (25, 25), (25.0, 25))),
+    *((A_COUNT, False, {"x": odd}, ["x", "1 to 25"]) for odd in (0, 26, 1.5, True, "7", None, [])),
+    *((A_COUNT, False, {"x": float(odd)}, ["x", "1 to 25"]) for odd in ("nan", "inf", "1e300")),
+    *((A_WORD, False, {"x": odd}, ["x", "one, two"]) for odd in ("", "One", None, ["one"], True)),
+    *((AN_ID, True, {"x": x}, "12") for x in ("12", 12, 12.0)),
+    *((AN_ID, True, {"x": odd}, ["x"]) for odd in ("", None, 1.5, True, {}, ["A-1"])),
+    *((A_FLAG, False, {"x": odd}, ["x", "true or false"]) for odd in (0, 1, "true", None)),
+    *((rule, False, {}, rule.get("default")) for rule in (A_COUNT, A_WORD, AN_ID, A_FLAG)),
+    (A_WORD, False, {"x": "one"}, "one"),
+    (A_FLAG, False, {"x": False}, False),
+    ({"type": "string"}, False, {"x": ""}, ""),
+    (AN_ID, True, {}, ["x", "missing"]),
+    *((AN_ID, False, {odd: 1}, [odd[:9], "x"]) for odd in ("y", "X", "y" * 5000)),
+]
+#: Optional arguments beyond the contract.
+EXTRAS = {SEARCH: ["environment", "cursor"], DETAIL: ["event"], BREADCRUMBS: [], RESOLVE: []}
+
+
+class TestValidation:
+    @pytest.mark.parametrize("rule, required, arguments, expected", RULES, ids=short)
+    def test_a_value_is_taken_or_told_what_is_right(
+        self, rule: dict, required: bool, arguments: dict, expected: Any
+    ) -> None:
+        schema = {"type": "object", "properties": {"x": rule}}
+        schema |= {"required": ["x"]} if required else {}
+        if not isinstance(expected, list):
+            value = m.validate(schema, arguments)["x"]
+            assert (value, type(value)) == (expected, type(expected))
+            return
+        with pytest.raises(m.SentryError) as caught:
+            m.validate(schema, arguments)
+        assert (caught.value.code, caught.value.status) == (WRONG, 400)
+        assert [word for word in expected if word not in caught.value.message] == []
+        assert len(caught.value.message) < 400
+
+    def test_arguments_are_not_changed(self) -> None:
+        arguments = {"x": 5.0}
+        m.validate({"properties": {"x": A_COUNT}}, arguments)
+        assert type(arguments["x"]) is float
+
+
+class TestTools:
+    def test_there_are_four_tools_and_a_resource(self) -> None:
+        assert list(m.TOOLS) == list(TOOLS)
+        assert (m.RESOURCE["uri"], m.RESOURCE["mimeType"]) == (RECENT, "application/json")
+
+    @pytest.mark.parametrize("name", TOOLS)
+    def test_a_schema_is_that_of_the_contract(self, name: str) -> None:
+        schema = m.TOOLS[name].listed["inputSchema"]
+        assert list(schema["properties"]) == [*ARGUMENTS[name], *EXTRAS[name]]
+        for argument, rule in schema["properties"].items():
+            kind, bound, default = ARGUMENTS[name].get(argument, (rule["type"], None, None))
+            assert rule["type"] == kind
+            assert (rule.get("enum"), rule.get("maximum")) in ((bound, None), (None, bound))
+            assert rule.get("minimum") == (1 if kind == "number" else None)
+            if argument not in EXTRAS[name]:
+                assert rule.get("default") == default
+            assert 10 < len(rule["description"]) < 120
+            assert not re.search(r"\s\s|\s$", rule["description"])
+        assert m.validate(schema, {"issueId": "1"} if name != SEARCH else {})
+
+    @pytest.mark.parametrize("name", TOOLS)
+    def test_a_tool_is_one_unit(self, name: str) -> None:
+        listed, handler = m.TOOLS[name]
+        assert listed["name"] == f"sentry_{handler.__name__}" == name
+        told = " ".join(handler.__doc__.split())
+        assert told.startswith(listed["description"])
+        for argument, rule in listed["inputSchema"]["properties"].items():
+            assert f"{argument}: {rule['description']}" in told
+        assert listed["annotations"] == {
+            "readOnlyHint": name != RESOLVE,
+            "destructiveHint": name == RESOLVE,
+            "idempotentHint": True,
+            "openWorldHint": True,
+        }
+        output = listed["outputSchema"]
+        assert set(output["required"]) <= set(output["properties"])
+
+    @pytest.mark.parametrize("name", TOOLS)
+    def test_defaults_are_in_the_schema_alone(self, name: str) -> None:
+        given = list(inspect.signature(m.TOOLS[name].handler).parameters.values())[2:]
+        assert all(one.kind in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in given)
+        assert all(one.default is one.empty for one in given)
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: the protocol and the server
+# ------------------------------------------------------------------------------------------------
+
+HELLO = {"jsonrpc": "2.0", "id": 0, "method": "initialize"}
+#: A line, and its message or the code of the error.
+MESSAGES = [
+    *((b"{}", {}), (b' [1, "x", null] \r\n', [1, "x", None]), (b'"\\ud800"', "\ud800")),
+    ('{"é": "☃😀"}'.encode(), {"é": "☃😀"}),
+    *((line, PARSE) for line in (b"", b"NaN", b"[Infinity]", b'{"x": -Infinity}', b"{'a': 1}")),
+    *((line, PARSE) for line in (b"{} {}", b'"\xff"', b'"\xed\xa0\x80"', b"\xef\xbb\xbf{}")),
+    *((line, PARSE) for line in (b"[" * 100_000, b"9" * 10_000)),
+    (b" " * (16 * 2**20 + 1), INVALID),
+]
+
+
+def serve(*messages: Any, sentry: Any = None, output: Any = None, revision: str = LEGACY[0]) -> Any:
+    """What a server in this process answers to the messages, line by line, and what it logs."""
+    log, output = [], output or io.BytesIO()
+    sentry = sentry or m.Sentry({}, os.devnull, log.append)
+    first = [{**HELLO, "params": initialize_params(revision)}] if revision in LEGACY else []
+    lines = [json.dumps(one).encode() if not isinstance(one, bytes) else one for one in messages]
+    text = b"\n".join([json.dumps(one).encode() for one in first] + lines) + b"\n"
+    m.Server(sentry, io.BytesIO(text), output, log.append).serve()
+    received = output.getvalue()
+    assert received.count(b"\n") == len(received.splitlines())
+    return (
+        [json.loads(line) for line in received.splitlines()][len(first) :],
+        "".join(log),
+        received,
+    )
+
+
+def asked(method: str, request_id: Any = 1, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+
+
+class Broken(m.Sentry):
+    """Has a bug."""
+
+    def search(self, *arguments: Any, **params: Any) -> Any:
+        raise ZeroDivisionError("planted-in-a-bug")
+
+
+class SlowOutput(io.BytesIO):
+    """Takes its time to write, as a pipe that is full."""
+
+    def write(self, data: Any) -> int:
+        threading.Event().wait(0.2)
+        return super().write(data)
+
+
+class TestProtocol:
+    @pytest.mark.parametrize("line, expected", MESSAGES, ids=short)
+    def test_a_line_is_json_or_an_error(self, line: bytes, expected: Any) -> None:
+        if not isinstance(expected, int):
+            assert m.parse_message(line) == expected
+            return
+        with pytest.raises(m.MCPError) as caught:
+            m.parse_message(line)
+        assert caught.value.error["code"] == expected
+
+    @pytest.mark.parametrize("revision", LEGACY)
+    def test_a_batch_is_of_one_revision(self, revision: str) -> None:
+        ping = asked("ping", "a")
+        answers, *_ = serve([ping, {"method": "x"}, 5], [{"method": "x"}], [], revision=revision)
+        if revision == "2025-03-26":
+            [batch, empty] = answers
+            assert [one.get("id") for one in batch] == ["a", None]
+            assert empty["error"]["code"] == INVALID
+        else:
+            assert [answer["error"]["code"] for answer in answers] == [INVALID] * 3
+
+    def test_a_bug_is_told_to_the_log_alone(self) -> None:
+        broken = Broken({**CONFIGURED, "SENTRY_URL": HOST}, os.devnull, [].append)
+        call = asked("tools/call", name=SEARCH, arguments={})
+        [answer], log, received = serve(call, sentry=broken)
+        assert answer["error"] == {"code": -32603, "message": "Internal error"}
+        assert answer["id"] == 1
+        assert "planted-in-a-bug" in log
+        assert b"planted" not in received
+        assert b"ZeroDivision" not in received
+
+    def test_what_was_read_is_answered_before_the_end(self) -> None:
+        call = asked("tools/call", name=SEARCH, arguments={})
+        [answer], *_ = serve(call, output=SlowOutput())
+        assert answer["result"]["isError"] is True
+
+    @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs an unreadable file")
+    def test_a_file_that_cannot_be_read_is_an_error_of_the_tool(self) -> None:
+        sentry = m.Sentry(CONFIGURED, "/proc/self/mem", [].append)
+        call = asked("tools/call", name=SEARCH, arguments={})
+        listed, failed = serve(asked("tools/list", 2), call, sentry=sentry)[0]
+        assert len(listed["result"]["tools"]) == 4
+        assert json.loads(failed["result"]["content"][0]["text"])["error"]["code"] == NO_SETUP
+
+    def test_the_log_ends_before_a_pipe_is_full(self, capfd: Any) -> None:
+        log = m.Log()
+        for _ in range(1000):
+            assert log.write("é\ud800x\n") == 4
+        log.flush()
+        assert 3000 < len(capfd.readouterr().err.encode()) <= 4096
+
+    @pytest.mark.parametrize("auth", [None, 5, {}, {"scopes": None}, {"scopes": [None, {}]}])
+    def test_a_check_of_odd_answers_says_something(self, web: Any, auth: Any) -> None:
+        web.add("GET", f"{HOST}/api/0/", json={"auth": auth, "version": "0"})
+        web.add("GET", API, json=[], headers={"X-Hits": "2"})
+        lines = list(m.check(connected()))
+        assert all(re.match("(ok    |FAIL  |      )[^ ]", line) for line in lines)
+        assert TOKEN not in "".join(lines)
+        assert "2 issues" in lines[-1]
+
+
+# ------------------------------------------------------------------------------------------------
+# Part 2, from inside: the promises of the docstring, held against the source
+# ------------------------------------------------------------------------------------------------
+
+PARSED = ast.parse(source())
+NODES = list(ast.walk(PARSED))
+CALLS = [node for node in NODES if isinstance(node, ast.Call)]
+LAZY = {"requests", "dotenv", "urllib3"}
+#: All that is imported from the standard library: what could start, listen or write is not there.
+IMPORTS = {"__future__", "argparse", "collections", "contextlib", "http", "io", "json", "logging"}
+IMPORTS |= {"os", "queue", "re", "signal", "sys", "threading", "time", "traceback", "typing"}
+#: All that is used of these modules.
+USED = {
+    "os": {"_exit", "dup", "dup2", "environ", "fdopen", "path", "write"},
+    "sys": {"argv", "exit", "stderr", "stdin", "stdout"},
+    "io": {"TextIOBase"},
+    "requests": {"RequestException", "Session", "Timeout", "adapters", "exceptions"},
+    "signal": {"SIGINT", "SIG_DFL", "signal"},
+    "logging": {"CRITICAL", "getLogger"},
+}
+MUTATING = {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop"}
+MUTATING |= {"popitem", "popleft", "put", "remove", "reverse", "setdefault", "sort", "update"}
+EVIL = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "breakpoint",
+    "input",
+    "globals",
+    "setattr",
+    "delattr",
+}
+
+
+def named(node: ast.expr) -> str:
+    return ast.unparse(node)
+
+
+def calls_to(pattern: str) -> list[ast.Call]:
+    return [call for call in CALLS if re.fullmatch(pattern, named(call.func))]
+
+
+def imports(nodes: list[ast.AST]) -> Iterator[tuple[str, int]]:
+    """The top-level packages imported, and how far each import is indented."""
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+            yield from ((name.partition(".")[0], node.col_offset) for name in names)
+
+
+def banners() -> list[tuple[int, int, str, str]]:
+    """Line, number, title and the names that it announces, of each section."""
+    pattern = r"# --- (\d+)\. ([^:\n]+): (\w+(?:, \w+)*)"
+    lines = enumerate(source().splitlines(), 1)
+    found = [(at, re.match(pattern, line)) for at, line in lines if line.startswith("# ---")]
+    return [(at, int(match[1]), match[2], match[3]) for at, match in found]
+
+
+def defined() -> dict[str, int]:
+    """The names of the module with the line where each is first defined."""
+    found: dict[str, int] = {}
+    for node in PARSED.body:
+        for name in [getattr(node, "name", None), *stored(node)]:
+            if name and not isinstance(node, (ast.Import, ast.ImportFrom)):
+                found.setdefault(name, node.lineno)
+    return found
+
+
+def stored(node: ast.AST) -> set[str]:
+    """The names that are assigned in a statement but not in the functions and classes in it."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Lambda)):
+        return set()
+    inner = set().union(*map(stored, ast.iter_child_nodes(node)))
+    here = isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del))
+    return inner | ({node.id} if here else set())
+
+
+def local(node: ast.AST) -> set[str]:
+    """The names that are arguments or variables anywhere in it."""
+    inner = [part for part in ast.walk(node) if part is not node]
+    return {part.arg for part in inner if isinstance(part, ast.arg)} | {
+        part.id for part in inner if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+    }
+
+
+def code_lines() -> set[int]:
+    """The lines that hold code: not blank, no comment, no docstring."""
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    skipped |= {tokenize.ENCODING, tokenize.ENDMARKER}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source()).readline):
+        if token.type not in skipped:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in NODES:
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
+            node
+        ):
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return lines
+
+
+class TestAudit:
+    def test_one_place_talks_to_the_network(self) -> None:
+        [call] = calls_to(r".*session\.request")
+        assert {k.arg: named(k.value) for k in call.keywords}["allow_redirects"] == "False"
+        used = [n for n in NODES if isinstance(n, ast.Attribute) and n.attr.endswith("session")]
+        assert len([node for node in used if isinstance(node.ctx, ast.Load)]) == 1
+        verbs = "get|post|put|patch|delete|head|options|request|send|mount|urlopen"
+        assert calls_to(rf"(requests|session|urllib3).*\.({verbs})") == []
+
+    def test_tls_is_always_verified(self) -> None:
+        names = {node.attr for node in NODES if isinstance(node, ast.Attribute)}
+        names |= {node.arg for node in NODES if isinstance(node, (ast.keyword, ast.arg))}
+        texts = {n.value for n in NODES if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        assert not {"verify", "cert", "cert_reqs", "ssl_context", "trust_env"} & (names | texts)
+        assert not {"disable_warnings", "CERT_NONE", "_create_unverified_context"} & names
+
+    def test_one_place_writes_to_stdout(self) -> None:
+        assert [named(c.func) for c in calls_to(r".*stdout\.\w*write\w*")] == ["self._stdout.write"]
+        [printed] = calls_to("print")
+        [main] = [n for n in PARSED.body if isinstance(n, ast.FunctionDef) and n.name == "main"]
+        assert main.lineno < printed.lineno <= main.end_lineno  # the report of --check
+
+    def test_one_place_writes_to_stderr(self) -> None:
+        [write] = calls_to(r"os\.write")
+        assert named(write.args[0]) == "2"
+        assert not [
+            n for n in NODES if isinstance(n, ast.Attribute) and named(n) == "sys.stderr.write"
+        ]
+
+    def test_no_file_is_written(self) -> None:
+        for call in calls_to(r"(.*\.)?open"):
+            modes = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "mode")]
+            assert named(call.func) == "open"
+            assert [named(mode) for mode in modes] in ([], ["'rb'"])
+        assert [named(c) for c in calls_to(r".*fdopen")] == ["os.fdopen(os.dup(1), 'wb')"]
+        verbs = "write_text|write_bytes|touch|mkdir|makedirs|unlink|rename|replace_file|rmdir|chmod"
+        assert calls_to(rf".*\.({verbs})") == []
+
+    def test_nothing_is_started_evaluated_or_listened_to(self) -> None:
+        assert not EVIL & {node.id for node in NODES if isinstance(node, ast.Name)}
+        assert calls_to(r".*\.(listen|bind|accept|system|popen|fork|execv\w*|spawn\w*|kill)") == []
+        for module, allowed in USED.items():
+            used = {
+                n.attr for n in NODES if isinstance(n, ast.Attribute) and named(n.value) == module
+            }
+            assert used <= allowed, module
+
+    def test_imports_are_known_and_the_slow_ones_late(self) -> None:
+        for name, indent in imports(NODES):
+            assert name in (LAZY if name in LAZY else IMPORTS)
+            assert name not in LAZY or indent > 0
+        assert not IMPORTS - sys.stdlib_module_names
+        assert not [n for n in NODES if isinstance(n, ast.ImportFrom) and n.level]
+        whole = {a.name for n in NODES if isinstance(n, ast.Import) for a in n.names}
+        parts = {n.module for n in NODES if isinstance(n, ast.ImportFrom)}
+        assert not {"http", "http.server", "http.client"} & (whole | parts)
+
+    def test_starting_imports_nothing_slow(self) -> None:
+        code = "import sys, sentry_mcp; print(*sys.modules)"
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
+        loaded = set(done.stdout.split())
+        assert not {*LAZY, "argparse", "asyncio", "logging", "socket", "ssl", "typing"} & loaded
+
+    def test_there_is_no_global_state(self) -> None:
+        assert not [node for node in NODES if isinstance(node, (ast.Global, ast.Nonlocal))]
+        names = set(defined())
+        for node in PARSED.body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                continue
+            state = names - local(node)
+            for part in ast.walk(node):
+                if isinstance(part, (ast.Subscript, ast.Attribute)):
+                    stores = isinstance(part.ctx, (ast.Store, ast.Del))
+                    mutates = isinstance(part, ast.Attribute) and part.attr in MUTATING
+                    owner = named(part.value)
+                    assert owner not in state or not (stores or mutates), named(part)
+
+    def test_the_docstring_lists_the_sections(self) -> None:
+        listed = re.findall(r"(\d+)\. (\w+(?: \w+)*)", ast.get_docstring(PARSED))
+        known = {int(number): title for number, title in listed}
+        assert [(number, title) for _, number, title, _ in banners()] == sorted(known.items())
+        assert list(known.keys() & range(1, 11)) == list(range(1, 11))
+
+    def test_a_banner_names_what_its_section_defines(self) -> None:
+        starts = [*banners(), (len(source().splitlines()) + 1, 0, "", "")]
+        for (at, _, _, names), (end, *_) in itertools.pairwise(starts):
+            for name in names.split(", "):
+                assert at < defined().get(name, 0) < end, name
+
+    def test_a_section_uses_only_those_above_it(self) -> None:
+        starts, lines = [at for at, *_ in banners()], defined()
+        for node in PARSED.body:
+            mine, own = bisect.bisect(starts, node.lineno), local(node)
+            for part in ast.walk(node):
+                if isinstance(part, ast.Name) and part.id in lines and part.id not in own:
+                    theirs = bisect.bisect(starts, lines[part.id])
+                    assert theirs <= mine, f"line {part.lineno} uses {part.id}"
+
+    def test_the_program_can_be_read_in_one_sitting(self) -> None:
+        lines = source().splitlines()
+        assert max(map(len, lines)) <= 100
+        sizes = {
+            f"{node.name}, line {node.lineno}": node.end_lineno - node.lineno + 1
+            for node in NODES
+            if isinstance(node, ast.FunctionDef)
+        }
+        assert {name: size for name, size in sizes.items() if size > 40} == {}
+        assert len(lines) <= 1200
+        assert len(code_lines()) <= 800
+
+    def test_one_place_catches_everything(self) -> None:
+        caught = [node.type for node in NODES if isinstance(node, ast.ExceptHandler)]
+        assert None not in caught
+        broad = re.findall(r"\b(?:Base)?Exception\b", " ".join(map(named, caught)))
+        assert broad == ["Exception"]
+        assert not [call for call in calls_to("suppress") if "Exception" in named(call)]
+
+    def test_threads_do_not_hold_up_the_exit(self) -> None:
+        started = calls_to(r".*\bThread")
+        assert started
+        for call in started:
+            assert {k.arg: named(k.value) for k in call.keywords}.get("daemon") == "True"
+
+    def test_a_copy_says_what_it_is_and_needs(self) -> None:
+        assert re.search(r"^# /// script\n(#( .*)?\n)+# ///$", source(), re.MULTILINE)
+        assert re.fullmatch(r"\d+\.\d+\.\d+", assigned("__version__"))
+        assert source().startswith("#!/usr/bin/env python3\n")
+        assert "\t" not in source()
 
 
 # ------------------------------------------------------------------------------------------------
