@@ -14,7 +14,8 @@ connects to SENTRY_URL (default https://sentry.io) with the token, over verified
 changes     the status of one issue at a time, and its comments: by sentry_resolve_issue alone,
             and not with SENTRY_READ_ONLY=1.
 never       starts a process, evaluates code, writes a file, listens on a socket, phones home,
-            shows the token, or passes on the e-mail address, IP address or name of a user.
+            shows the token, or passes on what an event tells of its user (e-mail address, IP
+            address, name) or values of keys that look secret.
 
 Sections, each using only those above it:
  1. Constants and configuration    5. Formatters             8. Protocol
@@ -61,7 +62,7 @@ CHUNK_BYTES = 16 * 2**10  # read at once: gzip makes at most 1,032 times as much
 REPLY_BYTES = 62 * 2**10  # largest result, both of its copies (structured and text) together
 ORDINARY_BYTES = 8 * 2**10  # what an ordinary event may take of the model's context
 LOG_BYTES = 4_000  # a pipe that nobody reads holds 4 KiB on Windows, and then blocks
-CALL_SECONDS, LATE_SECONDS = 50.0, 53.0  # for a call; when it is given up. Clients wait for 60
+CALL_SECONDS, OVERTIME_SECONDS = 50.0, 3.0  # for a call; until it is given up: clients wait for 60
 CONNECT_SECONDS, READ_SECONDS = 10.0, 22.0  # READ_SECONDS: between two pieces of an answer
 MAX_WAIT_SECONDS, DRAIN_SECONDS = 30.0, 1.0  # for Sentry's rate limit; for calls at end of input
 MAX_RUNNING = 16  # calls at once
@@ -209,7 +210,8 @@ ORG_TOKEN = (
 UNCONFIRMED = " Whether the change was made is unknown: look with sentry_get_issue_detail first."
 #: What urllib3 and requests call a failure: what it is, and whether the request had been sent.
 NETWORK_ERRORS = (
-    ("SSL|Certificate", "its certificate is not trusted. A private CA: REQUESTS_CA_BUNDLE", False),
+    ("certificate verify failed|CertificateError", "its certificate is not trusted. If it is of a"
+     " private CA, set REQUESTS_CA_BUNDLE to its file", False),
     ("Proxy", "the proxy refuses. Check HTTPS_PROXY and NO_PROXY", False),
     ("NameRes|NewConn|ConnectTime", "no connection. Check SENTRY_URL and the network", False),
     ("[Tt]imeout|timed out", "it did not answer in time. Call again; search less time", True),
@@ -232,7 +234,8 @@ def map_http_error(status: int, body: Any, facts: Object) -> SentryError:
     )
     for key in ("detail", "message"):  # or one within the other
         body = body.get(key) or body if isinstance(body, dict) else body
-    reason = body if isinstance(body, str) else json.dumps(body) if body else "it gave no reason"
+    reason = body if isinstance(body, str) else json.dumps(body) if body else ""
+    reason = reason.replace(facts["config"].token, FILTERED) or "it gave no reason"  # then cut
     reason = "a web page instead of an answer" if reason.lstrip().startswith("<") else reason[:300]
     text = message.format(status=status, detail=reason.rstrip(". ") + ".", **facts)
     wait = facts["wait"] if status == 429 else 0
@@ -241,7 +244,8 @@ def map_http_error(status: int, body: Any, facts: Object) -> SentryError:
 
 def map_network_error(error: Exception, url: str) -> SentryError:
     """The error for a request without an answer."""
-    _, problem, sent = next(row for row in NETWORK_ERRORS if re.search(row[0], repr(error)))
+    words = re.sub("with url: [^ ]*", "", repr(error))
+    _, problem, sent = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
     return SentryError(f"Cannot use {url}: {problem}.", sent=sent)
 
 
@@ -263,7 +267,7 @@ class SlidingWindowLimiter:
         """Take one call and return 0.0, or take none and return the seconds until one is free."""
         with self._lock:
             now: float = self._clock()
-            while self._taken and now - self._taken[0] >= self.period:
+            while self._taken and self._taken[0] + self.period <= now:
                 self._taken.popleft()
             if len(self._taken) >= self.limit:
                 return self._taken[0] + self.period - now
@@ -331,22 +335,27 @@ def new_session(url: str, token: str) -> Any:
     import requests
     from urllib3.util import Retry
 
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: Any) -> None:
+            """None is followed: requests would read the whole body of each redirect."""
+
     def authorize(request: Any) -> Any:
         request.headers["Authorization"] = f"Bearer {token}"
         return request
 
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # or each retry is told on stderr
-    session = requests.Session()
+    session = Session()
     session.auth = authorize  # as a plain header, ~/.netrc would replace it
     session.trust_env = False  # nothing in it changes from request to request, so look once:
-    session.proxies = requests.utils.get_environ_proxies(url)
+    local = url.startswith("http:") and re.fullmatch(SAFE_URL, url)  # stays on this machine
+    session.proxies = {} if local else requests.utils.get_environ_proxies(url)
     bundles = map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     session.verify = next(filter(None, bundles), True)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.headers.update({"Accept-Encoding": "gzip", "User-Agent": f"sentry_mcp/{__version__}"})
     retry = Retry(
-        2, read=1, allowed_methods=("GET",), status_forcelist=(502, 503, 504), backoff_factor=0.2,
-        respect_retry_after_header=False, raise_on_status=False,
+        2, read=1, other=0, allowed_methods=("GET",), status_forcelist=(502, 503, 504),
+        backoff_factor=0.2, respect_retry_after_header=False, raise_on_status=False,
     )  # fmt: skip
     adapter = requests.adapters.HTTPAdapter(max_retries=retry, pool_maxsize=2 * MAX_RUNNING)
     session.adapters.update(dict.fromkeys(session.adapters, adapter))
@@ -408,12 +417,17 @@ class Sentry:
             raise SentryError(f"{text} {wait} s.", RATE_LIMITED, 429, wait=wait)
 
     def read_only(self) -> bool:
-        """SENTRY_READ_ONLY, told before dotenv is imported: the list of tools depends on it."""
-        value, line = self._environ.get("SENTRY_READ_ONLY"), rb"(?m)^[^#\n]*_READ_ONLY\s*=\W*(\w+)"
-        if not value and os.path.isfile(self._env_file or DOTENV):
-            with open(self._env_file or DOTENV, "rb") as file:
-                value = b"".join(re.findall(line, file.read())[-1:]).decode()
-        return is_on(value)
+        """SENTRY_READ_ONLY. Without dotenv, which is slow to import, if no file mentions it."""
+        if self.config:
+            return bool(self.config.read_only)
+        value, path = self._environ.get("SENTRY_READ_ONLY", "").strip(), self._env_file or DOTENV
+        if value or not os.path.isfile(path):
+            return is_on(value)
+        with suppress(OSError, ValueError):  # a file that cannot be read lets no call through
+            with open(path, "rb") as file:
+                mentioned = b"SENTRY_READ_ONLY" in file.read()
+            return mentioned and is_on(read_env_file(path).get("SENTRY_READ_ONLY"))
+        return False
 
     def warm_up(self) -> None:
         """Import what the first call needs, while the client looks at the list of tools."""
@@ -457,11 +471,14 @@ class Sentry:
 
     def write(self, call: Call, method: str, path: str, body: Object) -> Any:
         """PUT or POST to an issue; returns the answer. Says so if the outcome is unknown."""
+        data: Any = {}
         try:
             data, _ = self.request(call, method, path, "such issue", json=body)
-            return data if data is None else expect(data, dict)
+            if data is None:  # 204: done, but nothing to verify it from
+                return expect(self.request(call, "GET", path, "such issue")[0], dict)
+            return expect(data, dict)
         except SentryError as error:
-            error.message += UNCONFIRMED if error.sent else ""
+            error.message += UNCONFIRMED if error.sent or data is None else ""
             raise
 
     def in_project(self, issue: Object, unknown: bool) -> bool:
@@ -493,7 +510,7 @@ class Sentry:
         raise map_http_error(status, data, {
             "token": f"SENTRY_AUTH_TOKEN from {source}", "config": config, "subject": subject,
             "scope": "event:read" if method == "GET" else "event:write", "wait": int(wait + 0.999),
-            "location": location.partition("?")[0][:200],
+            "location": location.partition("?")[0].replace(config.token, FILTERED)[:200],
         })  # fmt: skip
 
     def _send(self, call: Call, method: str, url: str, **body: Any) -> tuple[int, Any, Any]:
@@ -539,10 +556,12 @@ BLANK = (
 )
 #: Keys whose values are kept back: of secrets, and of what tells who somebody is.
 HIDDEN = (
-    r"passw|passphrase|pwd|secret|token|api_?-?key|auth(?!or(?!iz))|credential|cookie|session|csrf"
-    r"|xsrf|private_?-?key|access_?-?key|signature|jwt|bearer|card_?-?num|cvv|cvc|dsn|forwarded"
-    r"|(?<![a-z])(?:pin|ssn|iban|ip|phone)(?![a-z])|ip_?-?addr|remote_?-?addr|e-?mail|user_?-?name"
-    r"|(?:first|last|full|display)_?-?name|(?:user|customer|account|device)\.name$"
+    r"passw|passphrase|passcode|pgpass|(?<![a-z])(?:\w+_)?pass(?![a-z])|pwd|secret|token|credential"
+    r"|api_?-?key|auth(?!or(?!iz))|cookie|session|sess_?id|csrf|xsrf|signature|jwt|bearer|dsn|cv[vc]"
+    r"|(?:private|access|encrypt\w*|sign\w*|master)_?-?key|(?:card|credit)_?-?(?:num|card)"
+    r"|(?<![a-z])(?:pin|ssn|iban|otp|sid|ip|phone)(?![a-z])|ip_?-?addr|remote_?-?addr|e-?mail"
+    r"|forwarded|user_?-?name|(?:first|last|full|display)_?-?name"
+    r"|(?:user|customer|account|device|feedback|author)\.name$"
 )
 #: What is replaced in a text with one of MARKS: a password in a URL, an e-mail address, a secret in
 #: a query string, in an assignment. Each repetition is bounded, so that hostile text costs no time;
@@ -551,17 +570,18 @@ MARKS = frozenset("@=\"'")
 REPLACEMENTS = (
     (r"(://)[^/@\s:]{0,100}:[^/@\s]{1,200}@", r"\1[Filtered]@"),
     (r"(?<![\w.+-])[\w.+-]{1,64}@(?!\d+\.\d)[\w-]{1,63}(?:\.[\w-]{1,63})+", "[email]"),
-    (rf"([?&;#][^=&;#\s]{{0,60}}?(?:{HIDDEN})[^=&;#\s]{{0,60}}=)[^&;#\s\"'<>]+",
+    (rf"((?:^|[?&;#])[^?=&;#\s]{{0,60}}?(?:{HIDDEN})[^?=&;#\s]{{0,60}}=)[^&;#\s\"'<>]+",
      r"\1[Filtered]"),
-    (rf"((?<![\w-])[\w-]{{0,40}}?(?:{HIDDEN})[\w-]{{0,40}}[\"']?\s{{0,3}}[:=]\s{{0,3}}([\"']))"
-     r"(?:(?!\2)[^\\]|\\.)+(?:\2|$)", r"\1[Filtered]\2"),
+    (rf"((?<![\w-])[\w-]{{0,40}}?(?:{HIDDEN})[\w-]{{0,40}}\\?[\"']?\s{{0,3}}[:=,]\s{{0,3}}[bu]?"
+     r"(\\?[\"']))(?:(?!\2)[^\\]|(?!\2)\\.)+(?:\2|$)", r"\1[Filtered]\2"),
+    (r"\b(bearer|basic)\s+(?=\S*\d)[\w.~+/=-]{8,}", r"\1 [Filtered]"),
 )  # fmt: skip
 #: How much is kept: characters of a message and of a value, items of a collection, frames of a
 #: stack, lines of source on either side of a caller's line.
 Limits = namedtuple("Limits", "message value items frames around")
 FULL = Limits(message=2000, value=400, items=24, frames=100, around=2)
 STEPS = 3  # how often the limits are halved to bring a reply down to ordinary size
-CHAIN = 40  # exceptions of one event
+CHAIN = 100  # exceptions of one event
 COUNTS = ("count", "userCount", "lineNo", "colNo")  # some of which Sentry sends as strings
 LOCATION = ("filename", "function", "context", "crashedAt", "type")
 KNOWN_ENTRIES = ("message", "request", "breadcrumbs", "debugmeta", "spans")
@@ -574,8 +594,9 @@ def clean(value: Any, limit: int) -> str:
     text = text if text.isascii() else re.sub(BLANK, "", text)
     if not text.isprintable():  # controls, format and bidi characters, surrogates, private use
         text = "".join(c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text)
-    for pattern, replacement in () if MARKS.isdisjoint(text) else REPLACEMENTS:
-        text = re.sub(pattern, replacement, text, flags=re.I)
+    if not MARKS.isdisjoint(text) or "earer " in text:
+        for pattern, replacement in REPLACEMENTS:
+            text = re.sub(pattern, replacement, text, flags=re.I)
     left = len(text) - limit + len(whole[4 * limit + 4000 :])
     return f"{text[:limit]}… [{left} more characters]" if left > 0 else text
 
@@ -610,6 +631,11 @@ def present(fields: Object) -> Object:
     return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
 
 
+def is_hidden(key: str) -> bool:
+    """Whether the key, in snake_case or camelCase, is one of HIDDEN."""
+    return bool(re.search(HIDDEN, re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", key), re.I))
+
+
 def mask(value: Any, limits: Limits, key: str = "", depth: int = 0) -> Any:
     """JSON from an event, bounded in every direction; secrets and people are filtered by their key.
 
@@ -617,9 +643,8 @@ def mask(value: Any, limits: Limits, key: str = "", depth: int = 0) -> Any:
     """
     if value is None or isinstance(value, bool):
         return value
-    if re.search(HIDDEN, key, re.I) or (
-        key.endswith("user") and not str(value).startswith(("id:", "{"))
-    ):
+    alone = key.endswith("user") and not isinstance(value, dict)
+    if is_hidden(key) or (alone and not re.fullmatch(r"id:\S+", str(value))):
         return FILTERED
     if not isinstance(value, (dict, list)):  # NaN and infinity are not JSON, and become text
         number = not isinstance(value, str) and abs(value) < 2**63
@@ -627,9 +652,11 @@ def mask(value: Any, limits: Limits, key: str = "", depth: int = 0) -> Any:
     room, inner = limits.items if depth < 6 else 0, limits._replace(items=limits.items // 2 + 1)
     left = {"omitted": len(value) - room} if len(value) > room else {}
     if isinstance(value, dict):
-        shown = list(value.items())[:room]
-        return {clean(k, 99): mask(v, inner, f"{key}.{k}", depth + 1) for k, v in shown} | left
-    if len(value) == 2 and isinstance(value[0], str) and re.search(HIDDEN, value[0], re.I):
+        shown = [(clean(k, 99), v) for k, v in list(value.items())[:room]]
+        if is_hidden(str(value.get("name") or value.get("key"))):
+            shown = [(k, FILTERED if k == "value" else v) for k, v in shown]
+        return {k: mask(v, inner, f"{key}.{k}"[-300:], depth + 1) for k, v in shown} | left
+    if len(value) == 2 and isinstance(value[0], str) and is_hidden(value[0]):
         return [clean(value[0], 99), FILTERED]  # a header, as Sentry has them
     return [mask(item, inner, "", depth + 1) for item in value[:room]] + ([left] if left else [])
 
@@ -640,7 +667,7 @@ def hide_user(result: Any, event: Object) -> Any:
     A name of less than four letters stays: it is part of too much else.
     """
     named = map(record(event.get("user")).get, ("email", "ip_address", "username", "name"))
-    words = "|".join(re.escape(w) for w in named if isinstance(w, str) and len(w) > 3)
+    words = "|".join(re.escape(w[:200]) for w in named if isinstance(w, str) and len(w) > 3)
     pattern = re.compile(rf"(?<!\w)(?:{words or 'x^'})(?!\w)")
 
     def walk(value: Any) -> Any:
@@ -672,6 +699,9 @@ def fit(build: Callable[[Limits], Object]) -> Object:
         size, copy = len(text.encode()), len(dump(text).encode())
         if size <= (ORDINARY_BYTES if step < STEPS else REPLY_BYTES - copy):
             return result
+        ensure(
+            any(limits), SentryError("Too large to be shortened: open it in Sentry.", status=200)
+        )
         limits, step = Limits(*(number // 2 for number in limits)), step + 1
 
 
@@ -749,7 +779,7 @@ def exception_chain(event: Object) -> list[Object]:
     values = listed(data.get("values")) or listed([data.get("value")])
     ids: list[Any] = [record(value.get("mechanism")).get("exception_id") for value in values]
     if all(isinstance(number, int) for number in ids) and len(set(ids)) == len(ids):
-        return [values[ids.index(number)] for number in sorted(ids)]
+        return [value for _, value in sorted(zip(ids, values), key=lambda p: p[0])]  # noqa: B905
     return values[::-1]
 
 
@@ -757,9 +787,9 @@ def format_exception(value: Object, limits: Limits, around: int = -1) -> Object:
     """What was raised and how it came about; with its stack unless `around` is negative."""
     link, frames = record(value.get("mechanism")), frames_of(value) if around >= 0 else []
     handled = link.get("handled") if isinstance(link.get("handled"), bool) else None
-    raised = pick(value, "type", "value", limit=limits.message + 80) | {"handled": handled}
+    raised = pick(value, "type", "value", limit=limits.message) | {"handled": handled}
     stack = format_stack(frames, limits, around) if frames and limits.frames else {}
-    return raised | present(pick(link, "source")) | stack
+    return raised | present(pick(link, "source", limit=limits.value // 4)) | stack
 
 
 def main_stack(event: Object, exception: Object) -> list[Object]:
@@ -785,7 +815,8 @@ def format_event(event: Object, limits: Limits, trace: bool, env: bool) -> Objec
     stack = format_stack(frames, limits, 5)
     result = pick(told, *told, limit=limits.message + 80) | {"crashedAt": stack["crashedAt"]}
     if chain:
-        around = limits.frames // 20 if trace else -1
+        around, room = limits.frames // 20 if trace else -1, max(3200 // len(chain), 20)
+        limits = limits._replace(message=limits.message + room)  # each type and value is kept
         causes = [format_exception(value, limits, around) for value in chain[1:CHAIN]]
         left = [{"omitted": len(chain) - CHAIN}] if len(chain) > CHAIN else []
         result |= {"exception": format_exception(chain[0], limits), "causes": causes + left}
@@ -807,7 +838,7 @@ def format_event(event: Object, limits: Limits, trace: bool, env: bool) -> Objec
 
 def format_breadcrumb(crumb: Object, limits: Limits) -> Object:
     """One thing that happened before the crash."""
-    told = pick(crumb, "timestamp", "type", "category", "level", limit=60)
+    told = pick(crumb, "timestamp", "type", "category", "level", limit=limits.value // 8 + 9)
     told |= pick(crumb, "message", limit=limits.message // 2)
     return told | {"data": mask(record(crumb.get("data")), limits) or None}
 
@@ -838,6 +869,7 @@ def validate(schema: Object, arguments: Object) -> Object:
             and (kind is not int or rule["minimum"] <= value <= rule["maximum"])
             and value in rule.get("enum", [value])
             and not (value == "" and "minLength" in rule)
+            and not re.search("[\ud800-\udfff]", str(value))
         )
         if not fits and (name in arguments or name in schema.get("required", ())):
             words = f"one of {', '.join(rule['enum'])}" if "enum" in rule else words.format(**rule)
@@ -943,7 +975,8 @@ def get_issue_detail(
             "issue": format_issue(issue) | pick(issue, "platform", "substatus"),
         }
         shown = found and format_event(found, limits, *include.values())
-        return told | {"latestEvent": shown} | ({} if shown else {"note": NO_EVENT})
+        told |= {"latestEvent": shown} | ({} if shown else {"note": NO_EVENT})
+        return record(hide_user(told, record(found)))
 
     return fit(build)
 
@@ -983,6 +1016,8 @@ def resolve_issue(
     text, goal = (comment or "").strip(), CHANGES[resolution]
     wrong = f"comment must have at most {COMMENT_CHARS} characters, not {len(text)}."
     ensure(len(text) <= COMMENT_CHARS, SentryError(wrong, INVALID_ARGUMENT, 400))
+    wrong = "SENTRY_READ_ONLY is set: nothing was changed."
+    ensure(not sentry.connect().read_only, SentryError(wrong, INVALID_ARGUMENT, 403))
     issue_id = open_issue(sentry, issueId)
     before = after = sentry.issue(call, issue_id)[0]
     wrong = "Sentry does not tell the issue's project, so nothing was changed. Call again."
@@ -990,24 +1025,25 @@ def resolve_issue(
     in_next = bool(record(before.get("statusDetails")).get("inNextRelease"))
     same = resolution == "ignored" or in_next == (resolution == "resolvedInNextRelease")
     if changed := before.get("status") != goal["status"] or not same:
-        after = sentry.write(call, "PUT", f"{issue_id}/", goal) or sentry.issue(call, issue_id)[0]
+        after = sentry.write(call, "PUT", f"{issue_id}/", goal)
         wrong = f"Sentry took the change, but the status is {clean(after.get('status'), 40)}."
-        done = after.get("status") == goal["status"]
+        done = after.get("status") == goal["status"] and after.get("id") in (None, before.get("id"))
         ensure(done, SentryError(wrong + UNCONFIRMED, status=200))
     details = {k: v for k, v in record(after.get("statusDetails")).items() if k != "actor"}
     issue = pick(after, "id", "shortId", "title", "status", "substatus", "permalink")
     issue |= {"previousStatus": before.get("status"), "statusDetails": mask(details, FULL)}
     result: Object = {"notice": NOTICE, "issue": issue, "changed": changed}
-    if text:
-        try:  # the status has changed by now, so a failure is told beside it
-            sentry.write(call, "POST", f"{issue_id}/notes/", {"text": text})
-            result["comment"] = {"posted": True}
-        except SentryError as error:
-            posted = "already posted" in error.message
-            result["comment"] = {"posted": posted} | present(
-                {"error": "" if posted else error.message}
-            )
-    return result
+    return result | {"comment": post_comment(sentry, call, issue_id, text)} if text else result
+
+
+def post_comment(sentry: Sentry, call: Call, issue_id: str, text: str) -> Object:
+    """Post the comment. The status has changed by now, so a failure is told beside it."""
+    try:
+        sentry.write(call, "POST", f"{issue_id}/notes/", {"text": text})
+    except SentryError as error:
+        if error.status != 400 or "already posted" not in error.message:
+            return {"posted": False, "error": clean(error.message, 500)}
+    return {"posted": True}
 
 
 #: What is listed of a tool, and the function that answers with data.
@@ -1019,9 +1055,9 @@ def tool(handler: Any, writes: bool, result: Object, always: int, **rules: Objec
 
     Fields of the result that may be null have no type. The texts are from the docstring.
     """
-    text, *lines = re.split(r"\n\n|\n +(?=\w+: )", handler.__doc__.rstrip())
+    text, *lines = re.split(r"\n\n|\n *(?=\w+: )", (handler.__doc__ or "").rstrip())
     told = dict(line.strip().split(": ", 1) for line in lines)
-    known = {name: {**rule, "description": told[name]} for name, rule in rules.items()}
+    known = {name: {**rule, "description": told.get(name, "")} for name, rule in rules.items()}
     name, needs = handler.__name__, {"required": ["issueId"]} if "issueId" in rules else {}
     hints = {"readOnlyHint": not writes, "destructiveHint": writes, "idempotentHint": True}
     return Tool({
@@ -1117,7 +1153,7 @@ class Endpoint:
     def __init__(self, sentry: Sentry) -> None:
         self.sentry, self.revision = sentry, ""  # the revision of a legacy handshake
         self.hello: Object = {"capabilities": {"tools": {}, "resources": {}}}
-        self.hello["instructions"] = " ".join(str(Endpoint.__doc__).split())
+        self.hello["instructions"] = " ".join((Endpoint.__doc__ or "").split())
         both = {
             "tools/list": lambda call: {"tools": [tool.listed for tool in self.tools().values()]},
             "tools/call": self.call_tool,
@@ -1220,7 +1256,7 @@ class Log(io.TextIOBase):
 
     def write(self, text: str) -> int:
         data = text.encode("utf-8", "replace")[: self.left]
-        self.left -= len(data)
+        self.left = max(0, self.left - len(data))
         with suppress(OSError):  # nobody listens
             os.write(2, data)
         return len(text)
@@ -1266,10 +1302,13 @@ class Server:
             found = re.match(ID_FIRST, line[:4096]) if len(line) > LINE_BYTES else None
             return self._write(failure(json.loads(found[1]) if found else None, error))
         answers: list[Any] = []
+        lock = threading.Lock()
 
         def collect(answer: Any) -> None:
-            answers.append(answer)  # atomic, so that one thread alone sees the last one
-            if len(answers) == len(message) and any(answers):
+            with lock:
+                answers.append(answer)
+                done = len(answers) == len(message)
+            if done and any(answers):
                 self._write([answer for answer in answers if answer])
 
         for item in message:
@@ -1280,8 +1319,8 @@ class Server:
         method, request_id, params = fields.get("method"), fields.get("id"), fields.get("params")
         if "id" not in fields and "method" in fields:
             target = record(params).get("requestId")
-            call = self._calls.get(target) if is_id(target) else None
-            if call and method == "notifications/cancelled":
+            known = method == "notifications/cancelled" and is_id(target)
+            if call := self._calls.pop(target, None) if known else None:
                 call.send(None)
             return respond(None)
         if method is None and ("result" in fields or "error" in fields):
@@ -1307,9 +1346,9 @@ class Server:
         """Serve calls in the order they came; one that is cancelled or too late is left behind."""
         while True:
             job = call, _ = self._jobs.get()
-            call.deadline = time.monotonic() + CALL_SECONDS  # time in the queue is not the call's
-            threading.Thread(target=self._serve_call, args=job, daemon=True).start()
-            call.over.wait(LATE_SECONDS)
+            if call.deadline > time.monotonic():  # time in the queue counts: clients wait for 60 s
+                threading.Thread(target=self._serve_call, args=job, daemon=True).start()
+                call.over.wait(call.deadline + OVERTIME_SECONDS - time.monotonic())
             late = MCPError(f"Sentry took too long.{UNCONFIRMED}", INTERNAL_ERROR)
             call.send(failure(call.id, late))
 
@@ -1375,7 +1414,8 @@ def check(sentry: Sentry) -> Iterator[str]:
         for name, where in (("SENTRY_ORG", {"project": -1}), ("SENTRY_PROJECT", {})):
             step = f"{name}={config.org if where else config.project}"
             headers = sentry.search(call, query="", statsPeriod="24h", limit=1, **where)[1]
-            yield f"ok    {step}: {headers.get('X-Hits', 'some')} issues in the last 24 h"
+            hits = integer(headers.get("X-Hits"))
+            yield f"ok    {step}: {'some' if hits is None else hits} issues in the last 24 h"
     except SentryError as error:
         yield f"FAIL  {step}: {clean(error.message, 1000)}"
 
