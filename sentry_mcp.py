@@ -556,24 +556,27 @@ BLANK = (
 )
 #: Keys whose values are kept back: of secrets, and of what tells who somebody is.
 HIDDEN = (
-    r"passw|passphrase|passcode|pgpass|(?<![a-z])(?:\w+_)?pass(?![a-z])|pwd|secret|token|credential"
-    r"|api_?-?key|auth(?!or(?!iz))|cookie|session|sess_?id|csrf|xsrf|signature|jwt|bearer|dsn|cv[vc]"
+    r"passw|passphrase|passcode|pgpass|(?<![a-z])pass(?![a-z])|pwd|secret|token|credential"
+    r"|api_?-?key|auth(?!or(?!iz))|cookie|session|sess_?id|csrf|xsrf|signature|jwt|bearer|dsn"
     r"|(?:private|access|encrypt\w*|sign\w*|master)_?-?key|(?:card|credit)_?-?(?:num|card)"
     r"|(?<![a-z])(?:pin|ssn|iban|otp|sid|ip|phone)(?![a-z])|ip_?-?addr|remote_?-?addr|e-?mail"
-    r"|forwarded|user_?-?name|(?:first|last|full|display)_?-?name"
+    r"|forwarded|cvv|cvc|user_?-?name|(?:first|last|full|display)_?-?name"
     r"|(?:user|customer|account|device|feedback|author)\.name$"
 )
-#: What is replaced in a text with one of MARKS: a password in a URL, an e-mail address, a secret in
-#: a query string, in an assignment. Each repetition is bounded, so that hostile text costs no time;
-#: all are compiled on first use, since the list of tools needs none.
-MARKS = frozenset("@=\"'")
-REPLACEMENTS = (
+#: What is replaced in a text with an @: a password in a URL, an e-mail address. Each repetition is
+#: bounded, so that hostile text costs no time. All is compiled on first use: the list of tools
+#: needs none of it.
+ADDRESSES = (
     (r"(://)[^/@\s:]{0,100}:[^/@\s]{1,200}@", r"\1[Filtered]@"),
     (r"(?<![\w.+-])[\w.+-]{1,64}@(?!\d+\.\d)[\w-]{1,63}(?:\.[\w-]{1,63})+", "[email]"),
+)
+#: In a text with one of MARKS and one of HIDDEN: a query string, an assignment, a header.
+MARKS = frozenset("=\"'")
+SECRETS = (
     (rf"((?:^|[?&;#])[^?=&;#\s]{{0,60}}?(?:{HIDDEN})[^?=&;#\s]{{0,60}}=)[^&;#\s\"'<>]+",
      r"\1[Filtered]"),
-    (rf"((?<![\w-])[\w-]{{0,40}}?(?:{HIDDEN})[\w-]{{0,40}}\\?[\"']?\s{{0,3}}[:=,]\s{{0,3}}[bu]?"
-     r"(\\?[\"']))(?:(?!\2)[^\\]|(?!\2)\\.)+(?:\2|$)", r"\1[Filtered]\2"),
+    (rf"((?<![\w-])[\w-]{{0,40}}?(?:{HIDDEN})[\w-]{{0,40}}\\?[\"']?\s{{0,3}}[:=,]\s{{0,3}}"
+     r"[bu]?(\\?[\"']))(?:(?!\2)[^\\]|(?!\2)\\.)+(?:\2|$)", r"\1[Filtered]\2"),
     (r"\b(bearer|basic)\s+(?=\S*\d)[\w.~+/=-]{8,}", r"\1 [Filtered]"),
 )  # fmt: skip
 #: How much is kept: characters of a message and of a value, items of a collection, frames of a
@@ -587,16 +590,20 @@ LOCATION = ("filename", "function", "context", "crashedAt", "type")
 KNOWN_ENTRIES = ("message", "request", "breadcrumbs", "debugmeta", "spans")
 
 
-def clean(value: Any, limit: int) -> str:
-    """Text of at most `limit` characters, without invisible ones, e-mail addresses and secrets."""
+def clean(value: Any, limit: int, code: bool = False) -> str:
+    """Text of at most `limit` characters, without invisible ones, e-mail addresses and secrets.
+
+    Secrets stay in source code, which has to match what is in the editor.
+    """
     whole = str(value)
     text = whole[: 4 * limit + 4000]
     text = text if text.isascii() else re.sub(BLANK, "", text)
     if not text.isprintable():  # controls, format and bidi characters, surrogates, private use
         text = "".join(c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text)
-    if not MARKS.isdisjoint(text) or "earer " in text:
-        for pattern, replacement in REPLACEMENTS:
-            text = re.sub(pattern, replacement, text, flags=re.I)
+    marked = not code and ("earer " in text or not MARKS.isdisjoint(text))
+    secret = marked and re.search(HIDDEN, text, re.I)
+    for pattern, by in (*(ADDRESSES if "@" in text else ()), *(SECRETS if secret else ())):
+        text = re.sub(pattern, by, text, flags=re.I)
     left = len(text) - limit + len(whole[4 * limit + 4000 :])
     return f"{text[:limit]}… [{left} more characters]" if left > 0 else text
 
@@ -737,7 +744,9 @@ def format_frame(frame: Object, around: int = -1) -> Object:
     result = {"filename": file, "function": name} | pick(frame, "lineNo")
     if around >= 0:
         pairs = [p for p in listed(frame.get("context"), list) if len(p) == 2 and is_id(p[0])]
-        lines = [(integer(number) or 0, clean(code, 200)) for number, code in pairs[:100]]
+        lines = [
+            (integer(number) or 0, clean(code, 200, code=True)) for number, code in pairs[:100]
+        ]
         at = len(lines) // 2 if result["lineNo"] is None else result["lineNo"]
         source = [[number, code] for number, code in lines if abs(number - at) <= around]
         result |= pick(frame, "colNo") | {"context": source}

@@ -3054,8 +3054,8 @@ class TestAudit:
             if isinstance(node, ast.FunctionDef)
         }
         assert {name: size for name, size in sizes.items() if size > 40} == {}
-        assert len(lines) <= 1460
-        assert len(code_lines()) <= 1000
+        assert len(lines) <= 1470
+        assert len(code_lines()) <= 1010
 
     def test_one_place_catches_everything(self) -> None:
         caught = [node.type for node in NODES if isinstance(node, ast.ExceptHandler)]
