@@ -192,7 +192,7 @@ class Cancelled(Exception):
 
 #: HTTP status: error code, what happened and what to do next.
 HTTP_ERRORS = {
-    300: (API_ERROR, "Sentry redirects to {location}: if that is yours, set SENTRY_URL to it."),
+    300: (API_ERROR, "Sentry redirects to {location}. If that is your Sentry, set SENTRY_URL."),
     400: (API_ERROR, "Sentry refused the request: {detail} Correct the arguments and call again."),
     401: (AUTH_FAILED, "{token} is not valid: {detail} Create one with the scope {scope}."),
     403: (AUTH_FAILED, "{token} may not do that: {detail} It needs the scope {scope}, and access to"
@@ -504,13 +504,15 @@ class Sentry:
         if status == 429 and wait <= min(MAX_WAIT_SECONDS, call.remaining()):
             call.wait(wait)
             status, headers, data = self._send(call, method, url, **body)
+            wait = max(limit_reset(headers) or 0.0, 1.0)
         if 200 <= status < 300:
             return data, headers
-        source, location = config.sources["SENTRY_AUTH_TOKEN"], headers.get("Location", "nowhere")
+        source, location = config.sources["SENTRY_AUTH_TOKEN"], headers.get("Location", "")
+        origin = re.match(r"https?://[^/?#]{1,100}", location)  # without path and parameters
         raise map_http_error(status, data, {
             "token": f"SENTRY_AUTH_TOKEN from {source}", "config": config, "subject": subject,
             "scope": "event:read" if method == "GET" else "event:write", "wait": int(wait + 0.999),
-            "location": location.partition("?")[0].replace(config.token, FILTERED)[:200],
+            "location": origin[0].replace(config.token, FILTERED) if origin else "another page",
         })  # fmt: skip
 
     def _send(self, call: Call, method: str, url: str, **body: Any) -> tuple[int, Any, Any]:
@@ -522,6 +524,7 @@ class Sentry:
         from urllib3.exceptions import HTTPError
 
         left, received = call.remaining(), bytearray()
+        left = left / 2 if method == "GET" else left  # a GET may be repeated
         limits = {"timeout": (min(CONNECT_SECONDS, left), min(READ_SECONDS, left)), "stream": True}
         text = f"Sentry's answer is over {BODY_BYTES >> 20} MiB: open it there."
         try:
@@ -826,7 +829,8 @@ def format_event(event: Object, limits: Limits, trace: bool, env: bool) -> Objec
     if chain:
         around, room = limits.frames // 20 if trace else -1, max(3200 // len(chain), 20)
         limits = limits._replace(message=limits.message + room)  # each type and value is kept
-        causes = [format_exception(value, limits, around) for value in chain[1:CHAIN]]
+        shown = chain[1 : CHAIN // 2] + chain[max(CHAIN // 2, len(chain) - CHAIN // 2) :]
+        causes = [format_exception(value, limits, around) for value in shown]
         left = [{"omitted": len(chain) - CHAIN}] if len(chain) > CHAIN else []
         result |= {"exception": format_exception(chain[0], limits), "causes": causes + left}
     result |= stack if trace else {}
@@ -956,6 +960,9 @@ def search_issues(sentry: Sentry, call: Call, *, query: str, status: str, **more
     result = list_issues(sentry, call, **params, collapse=["filtered", "unhandled"])
     widen = "Widen it: a longer timeRange, status all, fewer words, no environment."
     hint = f"No issue matches {clean(query, 100)!r} in {more['timeRange']}. {widen}"
+    hint = (
+        "This page is empty, the next is not: pass nextCursor." if "nextCursor" in result else hint
+    )
     return result if result["issues"] else result | {"hint": hint}
 
 
@@ -1035,12 +1042,15 @@ def resolve_issue(
     same = resolution == "ignored" or in_next == (resolution == "resolvedInNextRelease")
     if changed := before.get("status") != goal["status"] or not same:
         after = sentry.write(call, "PUT", f"{issue_id}/", goal)
-        wrong = f"Sentry took the change, but the status is {clean(after.get('status'), 40)}."
+        wrong = (
+            f"Sentry took the change but says that the status is {clean(after.get('status'), 40)}:"
+        )
         done = after.get("status") == goal["status"] and after.get("id") in (None, before.get("id"))
-        ensure(done, SentryError(wrong + UNCONFIRMED, status=200))
+        ensure(done, SentryError(f"{wrong} look with sentry_get_issue_detail.", status=200))
     details = {k: v for k, v in record(after.get("statusDetails")).items() if k != "actor"}
     issue = pick(after, "id", "shortId", "title", "status", "substatus", "permalink")
-    issue |= {"previousStatus": before.get("status"), "statusDetails": mask(details, FULL)}
+    issue |= {"previousStatus": pick(before, "status")["status"]}
+    issue |= {"statusDetails": mask(details, FULL)}
     result: Object = {"notice": NOTICE, "issue": issue, "changed": changed}
     return result | {"comment": post_comment(sentry, call, issue_id, text)} if text else result
 
@@ -1147,6 +1157,12 @@ def describe(error: SentryError) -> Object:
     return told | ({"retryAfter": error.wait} if error.wait else {})
 
 
+def refusal(error: SentryError) -> Object:
+    """The result of a tool that failed, without structured content: no schema has room for it."""
+    text = dump({"success": False, "error": describe(error)})
+    return {"content": [{"type": "text", "text": text}], "isError": True}
+
+
 def need(found: Any, what: str) -> None:
     """Raise MCPError INVALID_PARAMS, saying what is wrong, unless something was found."""
     ensure(found, MCPError(f"Invalid params: {what}"))
@@ -1195,7 +1211,7 @@ class Endpoint:
         """Raise MCPError unless this is the _meta of a modern request (basic/index#_meta)."""
         version = meta[f"{META}protocolVersion"]
         need(isinstance(version, str), f"{META}protocolVersion must be a string")
-        data = {"supported": [MODERN_REVISION], "requested": version}
+        data = {"supported": [MODERN_REVISION], "requested": clean(version, 100)}
         unsupported = MCPError("Unsupported protocol version", UNSUPPORTED_VERSION, **data)
         ensure(version == MODERN_REVISION, unsupported)
         for key, default in (("clientCapabilities", None), ("clientInfo", {})):
@@ -1237,8 +1253,7 @@ class Endpoint:
             listed, handler = found or TOOLS[name]
             data = handler(self.sentry, call, **validate(listed["inputSchema"], arguments))
         except SentryError as error:
-            text = dump({"success": False, "error": describe(error)})
-            return {"content": [{"type": "text", "text": text}], "isError": True}
+            return refusal(error)
         return {"content": [{"type": "text", "text": dump(data)}], "structuredContent": data}
 
     def read_resource(self, call: Call) -> Object:
@@ -1358,8 +1373,19 @@ class Server:
             if call.deadline > time.monotonic():  # time in the queue counts: clients wait for 60 s
                 threading.Thread(target=self._serve_call, args=job, daemon=True).start()
                 call.over.wait(call.deadline + OVERTIME_SECONDS - time.monotonic())
-            late = MCPError(f"Sentry took too long.{UNCONFIRMED}", INTERNAL_ERROR)
-            call.send(failure(call.id, late))
+            call.send(self._late(call))
+
+    def _late(self, call: Call) -> Object:
+        """The answer to a call that took too long."""
+        unknown = UNCONFIRMED if call.params.get("name") == "sentry_resolve_issue" else ""
+        error = SentryError(f"Sentry took too long. Call again later.{unknown}")
+        if call.method != "tools/call":
+            return failure(call.id, MCPError(error.message, INTERNAL_ERROR))
+        return {
+            "jsonrpc": "2.0",
+            "id": call.id,
+            "result": self.endpoint.stamp(call, refusal(error)),
+        }
 
     def _serve_call(self, call: Call, handler: Any) -> None:
         """Answer the call, whatever happens, unless it stays open (None)."""

@@ -2939,6 +2939,91 @@ def code_lines() -> set[int]:
     return lines
 
 
+class TestHostileInside:
+    """What a hostile event, server or configuration once got through."""
+
+    def test_an_event_that_cannot_be_shortened_ends_in_an_error(self) -> None:
+        with pytest.raises(m.SentryError, match="open it in Sentry"):
+            m.fit(lambda limits: {"text": "x" * 100_000})
+
+    def test_long_crumbs_and_mechanisms_fit(self) -> None:
+        crumb = {"type": '"' * 200, "category": "\\" * 200, "level": "😀" * 200, "message": "x"}
+        told = m.fit(lambda limits: {"b": [m.format_breadcrumb(crumb, limits) for _ in range(100)]})
+        assert len(json.dumps(told)) < 200_000
+
+    @pytest.mark.parametrize("text", ["?" * 6000, "?" * 2900 + '= password "" e@', "&a" * 5000])
+    def test_no_text_takes_long_to_clean(self, text: str) -> None:
+        start = time.monotonic()
+        for _ in range(20):
+            m.clean(text, 2000)
+        assert time.monotonic() - start < 5
+
+    def test_a_file_says_read_only_as_the_env_parser_reads_it(self, tmp_path: Path) -> None:
+        file = tmp_path / "x.env"
+        rest = "SENTRY_AUTH_TOKEN=t\nSENTRY_ORG=acme\nSENTRY_PROJECT=p\n"
+        file.write_text(f"{rest}SENTRY_READ_ONLY=1\nREPLICA_READ_ONLY=0\n")
+        sentry = m.Sentry({"SENTRY_READ_ONLY": " "}, str(file), print)
+        assert sentry.read_only() and m.load_config({}, str(file)).read_only
+        call = m.Call({})
+        with pytest.raises(m.SentryError, match="nothing was changed"):
+            m.resolve_issue(sentry, call, issueId="1", resolution="resolved", comment=None)
+
+    def test_a_write_is_not_repeated_after_a_tls_failure(self) -> None:
+        [adapter] = set(m.new_session("https://sentry.example", "t").adapters.values())
+        assert (adapter.max_retries.other, adapter.max_retries.allowed_methods) == (0, ("GET",))
+
+    def test_the_body_of_a_redirect_is_left_alone(self) -> None:
+        assert m.new_session("https://sentry.example", "t").get_redirect_target(object()) is None
+
+    def test_plain_http_on_loopback_uses_no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:1")
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
+        assert m.new_session("http://127.0.0.1:9", "t").proxies == {}
+        assert m.new_session("https://sentry.example", "t").proxies["https"]
+
+    def test_a_token_is_gone_before_a_text_is_cut(self) -> None:
+        token = "sntryu_" + "ab" * 32
+        config = m.load_config(
+            {"SENTRY_AUTH_TOKEN": token, "SENTRY_ORG": "acme", "SENTRY_PROJECT": "p"}, os.devnull
+        )
+        facts = dict.fromkeys(("token", "scope", "subject", "location"), "") | {"wait": 1}
+        error = m.map_http_error(400, {"detail": "x" * 280 + token}, facts | {"config": config})
+        assert token[:20] not in error.message
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {"clientIp": "x"},
+            {"db_pass": "x"},
+            {"name": "Authorization", "value": "x"},
+            {"pass\u200bword": "x"},
+            {"http.query": "token=x&a=1"},
+            {"dump": '{\\"password\\": \\"x\\"}'},
+            {"dump": "{'password': b'x'}"},
+            {"user": "{'name': 'x'}"},
+            {"feedback": {"name": "x"}},
+        ],
+    )
+    def test_more_shapes_of_secrets_are_filtered(self, value: dict[str, Any]) -> None:
+        shown = json.dumps(m.mask(value, m.FULL))
+        assert "Filtered" in shown and not re.search(r"""["' =]x["'& \\]""", shown)
+
+    @pytest.mark.parametrize("name", ["query", "environment"])
+    def test_half_a_character_is_no_text(self, name: str) -> None:
+        schema = m.TOOLS["sentry_search_issues"].listed["inputSchema"]
+        with pytest.raises(m.SentryError, match=name):
+            m.validate(schema, {name: "x\ud800"})
+
+    def test_a_call_that_is_late_is_answered_as_its_method_is(self) -> None:
+        server = m.Server(m.Sentry({}, os.devnull, print), io.BytesIO(), io.BytesIO(), print)
+        for name, unknown in (("sentry_search_issues", False), ("sentry_resolve_issue", True)):
+            call = m.Call({"id": 1, "method": "tools/call", "params": {"name": name}})
+            text = server._late(call)["result"]["content"][0]["text"]
+            assert "took too long" in text and ("unknown" in text) is unknown
+        read = m.Call({"id": 1, "method": "resources/read"})
+        assert server._late(read)["error"]["code"] == m.INTERNAL_ERROR
+
+
 class TestAudit:
     def test_one_place_talks_to_the_network(self) -> None:
         [call] = calls_to(r".*session\.request")
@@ -3054,8 +3139,8 @@ class TestAudit:
             if isinstance(node, ast.FunctionDef)
         }
         assert {name: size for name, size in sizes.items() if size > 40} == {}
-        assert len(lines) <= 1470
-        assert len(code_lines()) <= 1010
+        assert len(lines) <= 1495
+        assert len(code_lines()) <= 1025
 
     def test_one_place_catches_everything(self) -> None:
         caught = [node.type for node in NODES if isinstance(node, ast.ExceptHandler)]
