@@ -73,7 +73,8 @@ CONFIG_VARIABLES = (
     "SENTRY_AUTH_TOKEN", "SENTRY_ORG", "SENTRY_PROJECT", "SENTRY_URL", "SENTRY_READ_ONLY",
     "SENTRY_MAX_CALLS_PER_MINUTE", "SENTRY_ALLOW_HTTP",
 )  # fmt: skip
-DEFAULTS = {"SENTRY_URL": "https://sentry.io", "SENTRY_MAX_CALLS_PER_MINUTE": "30"}
+DEFAULTS = dict.fromkeys(("SENTRY_READ_ONLY", "SENTRY_ALLOW_HTTP"), "0")
+DEFAULTS |= {"SENTRY_URL": "https://sentry.io", "SENTRY_MAX_CALLS_PER_MINUTE": "30"}
 #: Variable, the pattern of its whole value, and what is wrong with any other.
 CONFIG_RULES = (
     ("SENTRY_AUTH_TOKEN", r"[\w.~+/=-]+", "is no token (quotes, spaces or ${...} in it?)"),
@@ -82,6 +83,8 @@ CONFIG_RULES = (
     ("SENTRY_URL", r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[\w.~-]+)*/*",
      "must be an address such as https://sentry.io"),
     ("SENTRY_MAX_CALLS_PER_MINUTE", "[1-9][0-9]{0,8}", "must be a whole number, at least 1"),
+    ("SENTRY_READ_ONLY", "(?i:1|true|yes|on|0|false|no|off)", "must be 1 or 0"),
+    ("SENTRY_ALLOW_HTTP", "(?i:1|true|yes|on|0|false|no|off)", "must be 1 or 0"),
 )  # fmt: skip
 SAFE_URL = r"https:.*|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])([:/].*)?"
 
@@ -140,6 +143,7 @@ def load_config(environ: Mapping[str, str], env_file: str = "") -> Config:
         own = (layers[home].get("SENTRY_URL") or "").strip()
         ensure(own or home == ENVIRONMENT, ValueError(f"{warning}. Set both in the same place"))
         values["SENTRY_URL"] = own or DEFAULTS["SENTRY_URL"]
+        sources["SENTRY_URL"] = home if own else "the default"
     for name, pattern, wrong in CONFIG_RULES:
         ensure(re.fullmatch(pattern, values[name], re.A), ValueError(f"{name} {wrong}"))
     url = re.sub("(/api(/0)?)?/*$", "", values["SENTRY_URL"])
@@ -401,9 +405,12 @@ class Sentry:
             if not self.config:
                 try:
                     config = load_config(self._environ, self._env_file)
+                    self._session = new_session(config.url, config.token)
+                except ModuleNotFoundError as error:
+                    text = f"{error}: {sys.executable} -m pip install requests python-dotenv"
+                    raise SentryError(text, NOT_CONFIGURED) from error
                 except ValueError as error:
                     raise SentryError(f"{error}.", NOT_CONFIGURED) from error
-                self._session = new_session(config.url, config.token)
                 self._limiter = SlidingWindowLimiter(config.limit)
                 self._log(f"sentry_mcp: {config.warning}\n" if config.warning else "")
                 self.config = config
@@ -431,9 +438,9 @@ class Sentry:
 
     def warm_up(self) -> None:
         """Import what the first call needs, while the client looks at the list of tools."""
-        import dotenv  # noqa: F401
+        with suppress(SentryError, ModuleNotFoundError):  # the first call tells
+            import dotenv  # noqa: F401
 
-        with suppress(SentryError):  # the first call tells
             self.connect()
 
     def search(self, call: Call, **params: Any) -> tuple[list[Any], Any]:
@@ -603,7 +610,7 @@ def clean(value: Any, limit: int, code: bool = False) -> str:
     text = text if text.isascii() else re.sub(BLANK, "", text)
     if not text.isprintable():  # controls, format and bidi characters, surrogates, private use
         text = "".join(c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text)
-    marked = not code and ("earer " in text or not MARKS.isdisjoint(text))
+    marked = not code and ("earer " in text or "asic " in text or not MARKS.isdisjoint(text))
     secret = marked and re.search(HIDDEN, text, re.I)
     for pattern, by in (*(ADDRESSES if "@" in text else ()), *(SECRETS if secret else ())):
         text = re.sub(pattern, by, text, flags=re.I)
@@ -1039,11 +1046,9 @@ def resolve_issue(
     same = resolution == "ignored" or in_next == (resolution == "resolvedInNextRelease")
     if changed := before.get("status") != goal["status"] or not same:
         after = sentry.write(call, "PUT", f"{issue_id}/", goal)
-        wrong = (
-            f"Sentry took the change but says that the status is {clean(after.get('status'), 40)}:"
-        )
+        wrong = f"Sentry answered that the status is {clean(after.get('status'), 40)}."
         done = after.get("status") == goal["status"] and after.get("id") in (None, before.get("id"))
-        ensure(done, SentryError(f"{wrong} look with sentry_get_issue_detail.", status=200))
+        ensure(done, SentryError(wrong + UNCONFIRMED, status=200))
     details = {k: v for k, v in record(after.get("statusDetails")).items() if k != "actor"}
     issue = pick(after, "id", "shortId", "title", "status", "substatus", "permalink")
     issue |= {"previousStatus": pick(before, "status")["status"]}
@@ -1440,7 +1445,7 @@ def check(sentry: Sentry) -> Iterator[str]:
         write = bool(scopes & {"event:write", "event:admin"})
         lost = "is missing. Create a token that has it"
         yield "ok    read" if write or "event:read" in scopes else f"FAIL  read: event:read {lost}."
-        fine = "ok    resolve issues" if write else "ok    read only"
+        fine = "ok    read only" if config.read_only else "ok    resolve issues"
         bad = f"FAIL  resolve issues: event:write {lost}, or set SENTRY_READ_ONLY=1."
         yield fine if write or config.read_only else bad
         for name, where in (("SENTRY_ORG", {"project": -1}), ("SENTRY_PROJECT", {})):
@@ -1471,9 +1476,11 @@ def main() -> int:
     options, log = parse_options(sys.argv[1:]), Log()
     sentry = Sentry(os.environ, options["env_file"], log.write)
     if options["check"]:
-        lines = list(check(sentry))
-        print("\n".join(lines))
-        return int(any(line.startswith("FAIL") for line in lines))
+        failed = False
+        for line in check(sentry):
+            print(line, flush=True)
+            failed |= line.startswith("FAIL")
+        return int(failed)
     if sys.stdin.isatty():
         log.write("sentry_mcp: waiting for an MCP client on stdin (Ctrl-D ends it); see --check\n")
     stdin, stdout = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

@@ -1712,6 +1712,8 @@ VALUES = {
         ["https://h", "https://h:8443", "https://h/sentry/", "https://[::1]:9000"],
     ),
     "SENTRY_MAX_CALLS_PER_MINUTE": (["0", "-1", "1.5", "many", "1e3", "٣", "9" * 10], ["1", "60"]),
+    "SENTRY_READ_ONLY": (["${RO}", "y", "enabled", "2"], ["1", "True", "off"]),
+    "SENTRY_ALLOW_HTTP": (["${X}", "y", "01"], ["0", "yes"]),
 }
 #: What may follow the URL, URLs that plain http is safe for, and URLs that it is not safe for.
 TAILS = ("", "/", "//", "/api/", "/api/0", "/api/0/")
@@ -1790,7 +1792,7 @@ class TestConfiguration:
 
     def test_every_rule_has_values_here(self) -> None:
         assert [row[0] for row in m.CONFIG_RULES] == list(VALUES)
-        assert set(VALUES) < set(m.CONFIG_VARIABLES)
+        assert set(VALUES) <= set(m.CONFIG_VARIABLES)
         assert not [name for name in m.CONFIG_VARIABLES if "DSN" in name]
 
     @pytest.mark.parametrize("name", VALUES)
@@ -2125,7 +2127,7 @@ PROJECTS = [
     *(("5", odd, None) for odd in ({}, None, 5, [], "5", {"slug": None, "id": ""})),
 ]
 #: Variables, and a line of the file.
-READ_ONLY = [({}, f"SENTRY_READ_ONLY={value}") for value in ("", "0", "1", "'on'", "on # x", "# 1")]
+READ_ONLY = [({}, f"SENTRY_READ_ONLY={value}") for value in ("", "0", "1", "'on'", "on # x")]
 READ_ONLY += [({}, f"{start}SENTRY_READ_ONLY=1") for start in ("export ", "# ", "X_", " ")]
 READ_ONLY += [({}, line) for line in ("'SENTRY_READ_ONLY'=1", "SENTRY_READ_ONLY = yes\r")]
 READ_ONLY += [({}, "SENTRY_READ_ONLY=\n1=2"), ({}, "SENTRY_READ_ONLY=1\nSENTRY_READ_ONLY=0")]
@@ -2851,7 +2853,7 @@ IMPORTS |= {"os", "queue", "re", "signal", "sys", "threading", "time", "tracebac
 #: All that is used of these modules.
 USED = {
     "os": {"_exit", "dup", "dup2", "environ", "fdopen", "path", "write"},
-    "sys": {"argv", "exit", "stderr", "stdin", "stdout"},
+    "sys": {"argv", "executable", "exit", "stderr", "stdin", "stdout"},
     "io": {"TextIOBase"},
     "requests": {"RequestException", "Session", "Timeout", "adapters", "exceptions", "utils"},
     "signal": {"SIGINT", "SIG_DFL", "signal"},
@@ -3139,8 +3141,8 @@ class TestAudit:
             if isinstance(node, ast.FunctionDef)
         }
         assert {name: size for name, size in sizes.items() if size > 40} == {}
-        assert len(lines) <= 1495
-        assert len(code_lines()) <= 1025
+        assert len(lines) <= 1500
+        assert len(code_lines()) <= 1035
 
     def test_one_place_catches_everything(self) -> None:
         caught = [node.type for node in NODES if isinstance(node, ast.ExceptHandler)]
