@@ -210,7 +210,7 @@ def map_http_error(status: int, body: Any, config: Config, **facts: Any) -> Sent
 
 def map_network_error(error: Exception, url: str) -> SentryError:
     """The error for a request without an answer."""
-    words = re.sub("with url: [^ ]*", "", repr(error))
+    words = re.sub("with url: [^ ]*|host='[^']*'", "", repr(error))
     _, problem, sent = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
     return SentryError(f"Cannot use {url}: {problem}.", sent=sent)
 
@@ -295,7 +295,8 @@ def record(value: Any) -> Object:
 def new_session(url: str, token: str) -> Any:
     """A requests.Session that sends the token, and repeats a GET that failed in transit, twice."""
     from requests import Session
-    from requests.adapters import HTTPAdapter, Retry
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
 
     session: Any = Session()
     found = session.merge_environment_settings(url, {}, None, None, None)  # proxies, CA bundle
@@ -337,7 +338,7 @@ class Sentry:
                 try:
                     config = load_config(self._environ, self._env_file)
                     self._session = new_session(config.url, config.token)
-                except (ValueError, ModuleNotFoundError) as error:
+                except (ValueError, ImportError) as error:
                     pip = f"{error}: {sys.executable} -m pip install requests python-dotenv"
                     text = f"{error}." if isinstance(error, ValueError) else pip
                     raise SentryError(text, "NOT_CONFIGURED") from error
@@ -347,9 +348,9 @@ class Sentry:
 
     def begin(self) -> None:
         """Take one call from this server's own limit, or raise RATE_LIMITED."""
-        limit, wait = self.connect().limit, int(self._limiter.acquire() + 0.999)
-        text = f"SENTRY_MAX_CALLS_PER_MINUTE={limit} is reached: call again after {wait} s."
-        ensure(not wait, SentryError(text, "RATE_LIMITED", 429, wait=wait))
+        limit, delay = self.connect().limit, self._limiter.acquire()
+        text, wait = f"SENTRY_MAX_CALLS_PER_MINUTE={limit} reached: call again in", int(delay) + 1
+        ensure(not delay, SentryError(f"{text} {wait} s.", "RATE_LIMITED", 429, wait=wait))
 
     def read_only(self) -> bool:
         """SENTRY_READ_ONLY. False for a file that cannot be read: it lets no call through."""
@@ -358,7 +359,7 @@ class Sentry:
         name, path = "SENTRY_READ_ONLY", self._env_file or DOTENV
         with suppress(ValueError):
             given = self._environ.get(name, "").strip()
-            return (given or read_env_file(path, name).get(name)) == "1"
+            return (given or (read_env_file(path, name).get(name) or "").strip()) == "1"
         return False
 
     def search(self, call: Call, **params: Any) -> Any:
@@ -421,7 +422,7 @@ class Sentry:
                 break
         if 200 <= status < 300:
             kind = list if "params" in body else dict
-            fits = status == 204 or (isinstance(data, kind) and data != {})
+            fits = (isinstance(data, kind) and data != {}) or (status == 204 and method != "GET")
             text = "No JSON as Sentry sends it: check that SENTRY_URL is a Sentry, and call again."
             ensure(fits, SentryError(text, status=200, sent=True))
             return data, headers
@@ -462,9 +463,9 @@ BLANK = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\u
 BLANK += "\U000e0100-\U000e01ef]"
 #: Keys of secrets, and of what tells who somebody is. The look-ahead saves most of the time.
 HIDDEN = r"(?=[a-z])(?:pass(?:w|phrase|code)|pgpass|pwd|secret|token|credential|auth(?!or(?!iz))"
-HIDDEN += r"|cookie|session|sess_?id|[cx]srf|signature|jwt|bearer|dsn|cv[cv]|forwarded|e-?mail"
-HIDDEN += r"|(?:ip|remote)_?-?addr|(?:api|private|access|encrypt\w{0,9}|sign\w{0,9}|master)_?-?key"
-HIDDEN += r"|(?:card|credit)_?-?(?:num|card)|(?:user|first|last|full|display)_?-?name"
+HIDDEN += r"|cookie|session|sess_?id|[cx]srf|signature|jwt|bearer|basic\s|dsn|cv[cv]|forwarded"
+HIDDEN += r"|e-?mail|(?:ip|remote)_?-?addr|(?:api|private|access|encrypt\w{0,9}|sign\w{0,9}|master)"
+HIDDEN += r"_?-?key|(?:card|credit)_?-?(?:num|card)|(?:user|first|last|full|display)_?-?name"
 HIDDEN += r"|(?<![a-z])(?:pass|pin|ssn|iban|otp|sid|ip|phone)(?![a-z])|(?:user|customer|account"
 HIDDEN += r"|device|feedback|author|actor)\.name$)"
 #: Each repetition is bounded, or nothing follows it, so that hostile text costs no time.
@@ -482,7 +483,7 @@ Limits = namedtuple("Limits", "message value items frames around")
 FULL = Limits(message=2000, value=400, items=24, frames=100, around=2)
 STEPS, CHAIN = 3, 100  # halvings to bring a reply down to ordinary size; causes of one event
 LOCATION = ("filename", "function", "context", "crashedAt", "type")
-KNOWN_ENTRIES = ("message", "request", "breadcrumbs", "debugmeta", "spans")
+KNOWN = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"  # entries
 dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -560,7 +561,8 @@ def hide_user(result: Any, event: Object) -> Any:
 
     def walk(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: v if k in LOCATION else walk(v) for k, v in value.items()}
+            known = LOCATION if value.keys() & {"inApp", "handled", "crashedAt"} else ()
+            return {k: v if k in known else walk(v) for k, v in value.items()}
         hidden = pattern.sub("[user]", value) if isinstance(value, str) else value
         return [walk(item) for item in value] if isinstance(value, list) else hidden
 
@@ -583,9 +585,9 @@ def fit(event: Object, told: Object, key: str, empty: Any, build: Callable[..., 
 def format_issue(issue: Object) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
     life, someone = issue | present(record(issue.get("lifetime"))), record(issue.get("assignedTo"))
-    row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=120)
+    row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=80)
     row |= {name: integer(issue.get(name)) for name in ("count", "userCount")}
-    who = {"assignedTo": f"{someone.get('type')}:{someone.get('name')}"} if someone else {}
+    who = {"assignedTo": f"{someone.get('type')}:{someone.get('name')}"[:60]} if someone else {}
     return row | pick(life | who, "firstSeen", "lastSeen", "assignedTo", "permalink")
 
 
@@ -653,7 +655,7 @@ def format_event(event: Object, trace: bool, env: bool, limits: Limits) -> Objec
     own = [exception.get("threadId") for exception in chain[:1]]
     threads.sort(key=lambda t: (t.get("id") not in own, t.get("crashed") is not True))
     frames = frames_of(*chain[:1], *threads, {"stacktrace": entry(event, "stacktrace")})
-    tags = mask({str(t.get("key")): t.get("value") for t in listed(event.get("tags"))}, limits)
+    tags = {str(t.get("key")): t.get("value") for t in listed(event.get("tags"))}
     text = message.get("formatted") or message.get("message") or event.get("message")
     told = {"eventId": event.get("eventID"), "environment": tags.get("environment")}
     told["timestamp"] = event.get("dateCreated") or event.get("dateReceived")
@@ -666,16 +668,14 @@ def format_event(event: Object, trace: bool, env: bool, limits: Limits) -> Objec
         told = pick(fact, "type", "value", limit=limits.message + max(800 // len(chain), 16))
         if raised and trace and limits.frames:
             told |= format_stack(frames_of(value), limits, limits.frames // 20)
-        handled = fact["handled"] if isinstance(fact.get("handled"), bool) else None
-        raised.append(told | {"handled": handled})
+        raised.append(told | {"handled": mask(fact.get("handled"), limits)})
     result |= {"exception": raised[0], "causes": raised[1:]} if raised else {}
-    stack = format_stack(frames, limits, 5) | {"tags": tags}
+    stack = format_stack(frames, limits, 5) | {"tags": mask(tags, limits)}
     result |= {key: value for key, value in stack.items() if trace or key != "stacktrace"}
     if env:
         result["contexts"] = mask(record(event.get("contexts")), limits)
         result |= present({"request": present(pick(entry(event, "request"), "method", "url"))})
-    data = [] if chain or frames else listed(event.get("entries"))
-    data = [told for told in data if told.get("type") not in KNOWN_ENTRIES]
+    data = [e for e in listed(event.get("entries")) if not re.fullmatch(KNOWN, str(e.get("type")))]
     data += listed(record(event.get("occurrence")).get("evidenceDisplay"))
     errors = mask(listed(event.get("errors"))[:5], limits)
     return result | present({"processingErrors": errors, "data": mask(data, limits)})
@@ -765,7 +765,7 @@ def search_issues(sentry: Sentry, call: Call, *, query: Any, status: Any, **more
     sentry.begin()
     rows, headers = sentry.search(call, query=query, **more, collapse=["filtered", "unhandled"])
     direct = headers.get("X-Sentry-Direct-Hit") == "1"  # then filters, by project too, are ignored
-    rows = [format_issue(r) for r in listed(rows) if sentry.in_project(r, unknown=not direct)]
+    rows = [format_issue(r) for r in listed(rows)[:25] if sentry.in_project(r, unknown=not direct)]
     total = len(rows) if direct else integer(headers.get("X-Hits")) or len(rows)
     found = re.search(r'"next"; results="true"; cursor="([\w:.-]{1,100})"', headers.get("Link", ""))
     told = {"nextCursor": found and found[1], "hint": "" if rows else HINT}
@@ -884,7 +884,7 @@ IDENTITY = {"name": "sentry-mcp", "title": "Sentry", "version": __version__}
 LASTING = {"ttlMs": 3_600_000, "cacheScope": "public"}
 KEPT: Object = {"tools/call": {}, LISTEN: {}, SLOW[1]: {"ttlMs": 0, "cacheScope": "private"}}
 #: The id of a message that is too long to be read, if it comes before its params.
-ID_FIRST = rb'\s*\{[^][{}]*?"id"\s*:\s*(-?[0-9]{1,30}|"[^"\\]*")\s*[,}]'
+ID_FIRST = rb'\s*\{[^][{}]*?"id"\s*:\s*(0|-?[1-9][0-9]{0,29}|"[ !#-[\]-~]*")\s*[,}]'
 
 
 def parse_message(line: bytes) -> Any:
@@ -1006,7 +1006,7 @@ class Log(io.TextIOBase):
     left = LOG_BYTES
 
     def write(self, text: str) -> int:
-        data = text.encode("utf-8", "replace")[: self.left]
+        data = text.encode("utf-8", "replace")[: max(self.left, 0)]
         self.left -= len(data)
         with suppress(OSError):  # nobody listens
             os.write(2, data)
@@ -1021,7 +1021,7 @@ class Server(Endpoint):
         super().__init__(sentry)
         self._stdin, self._stdout, self._log = stdin, stdout, log
         self._calls, self._queue = set[Call](), queue.SimpleQueue[Call]()  # unanswered, waiting
-        # _spare: what threads are still to be started for, from the end.
+        # Threads not yet started: _watch (at the end), then a worker whenever calls outnumber them.
         self._output, self._spare = threading.RLock(), [self._work] * MAX_RUNNING + [self._watch]
 
     def serve(self) -> None:
@@ -1069,7 +1069,7 @@ class Server(Endpoint):
                     threading.Thread(target=self._spare.pop(), daemon=True).start()
 
     def _work(self) -> None:
-        """Serve calls in the order they came, until one is ended by another thread."""
+        """Serve calls as they came. A worker whose call _end answered leaves: it was replaced."""
         while True:
             call = self._queue.get()
             if call.turn.acquire(False) and not self._serve(call):
@@ -1087,7 +1087,7 @@ class Server(Endpoint):
                 self._end(call, SentryError(f"Sentry took too long. Call again later.{unknown}"))
 
     def _end(self, call: Call, outcome: Any) -> None:
-        """End a call of another thread, which may hang: a new one takes its place."""
+        """Answer a call from outside. A worker that has it (took its turn) may hang: replace it."""
         if call.send(outcome and response(call, outcome)) and not call.turn.acquire(False):
             threading.Thread(target=self._work, daemon=True).start()
 
@@ -1124,17 +1124,16 @@ def check(sentry: Sentry) -> Iterator[str]:
     """Test the configuration, for a person: yields lines. A last one may begin with FAIL."""
     step, call = "configuration", Call({})
     try:
-        config = sentry.connect()
-        yield from (f"      {name} is from {source}" for name, source in config.sources.items())
-        step = f"server and token, {config.url}"
+        yield from (f"      {name} is from {at}" for name, at in sentry.connect().sources.items())
+        step = f"server and token, {sentry.config.url}"
         root = sentry.request(call, "GET", "", "")[0]
         scopes = listed(record(root.get("auth")).get("scopes"), str) or ["unknown"]
         yield f"ok    {step}: scopes {clean(' '.join(scopes), 500)}"
         for name, where in (("SENTRY_ORG", {"project": -1}), ("SENTRY_PROJECT", {})):
-            step = f"{name}={config.org if where else config.project}"
+            step = f"{name}={sentry.config.org if where else sentry.config.project}"
             headers = sentry.search(call, query="", statsPeriod="24h", limit=1, **where)[1]
             yield f"ok    {step}: {clean(headers.get('X-Hits', 'some'), 20)} issues in the last day"
-        if not (config.read_only or {"event:write", "event:admin", "unknown"} & {*scopes}):
+        if not (sentry.config.read_only or {"event:write", "event:admin", "unknown"} & {*scopes}):
             yield "FAIL  event:write is missing. Get a token that has it or set SENTRY_READ_ONLY=1."
     except SentryError as error:
         yield f"FAIL  {step}: {clean(error.message, 1000)}"

@@ -3064,6 +3064,45 @@ class TestHostileInside:
         assert told[3]["error"]["code"] == m.INTERNAL_ERROR
         assert server._calls == set()
 
+    def test_a_user_is_hidden_where_a_local_has_the_name_of_a_field(self) -> None:
+        local = {"context": {"who": PERSON["name"]}, "type": PERSON["username"]}
+        crash = frame("shop/dwhitfield.py", "f", 3, "a\nb\nc", local)
+        event = {**event_of(("exception", {"values": [raised("E", "x", crash)]})), "user": PERSON}
+        shown = format_all(event)
+        assert "[user]" in json.dumps(shown["stacktrace"]["frames"][0]["vars"])
+        assert PERSON["name"] not in json.dumps(shown)
+        assert shown["crashedAt"] == "shop/dwhitfield.py:3 in f"
+
+    def test_no_content_is_no_answer_to_a_question(self, web: Any) -> None:
+        web.add("GET", f"{API}4501/", status=204)
+        web.add("GET", f"{API}4501/events/latest/", status=204)
+        for name in (DETAIL, BREADCRUMBS, RESOLVE):
+            with pytest.raises(m.SentryError, match="SENTRY_URL"):
+                handle(name, connected(), Waiting(), issueId="4501")
+
+    @pytest.mark.parametrize("start", [b'{"id":007,', b'{"id":"a\tb",', b'{"id":"\xff",'])
+    def test_a_long_line_with_an_odd_id_ends_nothing(self, start: bytes) -> None:
+        long = start + b'"x":"' + b"x" * m.LINE_BYTES + b'"}'
+        refused, pong = serve(long, asked("ping", 2))[0]
+        assert refused["error"]["code"] == INVALID
+        assert pong["id"] == 2
+
+    def test_a_page_of_hostile_titles_fits(self, web: Any) -> None:
+        odd = "\U0001f600" * 300
+        row = issue(1, "A-1", 5, odd, culprit=odd, assignedTo={"type": "user", "name": odd})
+        web.add("GET", API, json=[row] * 40)
+        told = m.dump(handle(SEARCH, connected(), Waiting(), limit=25))
+        assert len((told + m.dump(told)).encode()) <= 64 * 2**10
+
+    def test_the_name_of_a_host_is_not_what_failed(self) -> None:
+        pool = urllib3.HTTPSConnectionPool("certificates.proxy.example")
+        late = urllib3.exceptions.ReadTimeoutError(pool, "/", "Read timed out.")
+        assert m.map_network_error(requests.ReadTimeout(late), HOST).sent is True
+
+    def test_a_header_in_a_text_is_filtered(self) -> None:
+        for scheme in ("Basic", "Bearer"):
+            assert "dXNl" not in m.clean(f"sent {scheme} dXNlcjpwYXNzd29yZDE=", 200)
+
 
 class TestAudit:
     def test_one_place_talks_to_the_network(self) -> None:
