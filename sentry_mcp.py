@@ -585,9 +585,9 @@ def fit(event: Object, told: Object, key: str, empty: Any, build: Callable[..., 
 def format_issue(issue: Object) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
     life, someone = issue | present(record(issue.get("lifetime"))), record(issue.get("assignedTo"))
-    row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=80)
+    row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=90)
     row |= {name: integer(issue.get(name)) for name in ("count", "userCount")}
-    who = {"assignedTo": f"{someone.get('type')}:{someone.get('name')}"[:60]} if someone else {}
+    who = {"assignedTo": f"{someone.get('type')}:{someone.get('name')}"[:40]} if someone else {}
     return row | pick(life | who, "firstSeen", "lastSeen", "assignedTo", "permalink")
 
 
