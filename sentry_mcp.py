@@ -37,7 +37,6 @@ import json
 import os
 import queue
 import re
-import signal
 import sys
 import threading
 import time
@@ -93,10 +92,10 @@ class Config(namedtuple("Config", "token org project url read_only limit sources
         return f"SENTRY_PROJECT={self.project} of SENTRY_ORG={self.org} at {self.url}"
 
 
-def ensure(found: Any, error: Exception) -> None:
-    """Raise the error unless something was found."""
+def ensure(found: Any, error: Any, *facts: Any, **more: Any) -> None:
+    """Raise the error, made of the rest, unless something was found."""
     if not found:
-        raise error
+        raise error(*facts, **more)
 
 
 def read_env_file(path: str, mentions: str = "SENTRY_") -> dict[str, str | None]:
@@ -125,19 +124,19 @@ def load_config(environ: Mapping[str, str], env_file: str = "") -> Config:
         layers[where] = {n: layer[n].strip() for n in defaults if (layer.get(n) or "").strip()}
     sources = {name: where for where, layer in layers.items() for name in layer}  # the last wins
     missing = ", ".join(name for name in defaults if name not in sources)
-    ensure(not missing, ValueError(f"Missing: {missing}. Set it in the client or in {path}"))
+    ensure(not missing, ValueError, f"Missing: {missing}. Set it in the client or in {path}")
     home, other = sources["SENTRY_AUTH_TOKEN"], sources["SENTRY_URL"]
     if other not in (home, default):
         warning = f"SENTRY_URL from {other} is ignored: SENTRY_AUTH_TOKEN is from {home}"
         own = sources["SENTRY_URL"] = home if "SENTRY_URL" in layers[home] else default
-        ensure(own == home or other == path, ValueError(f"{warning}. Set both in the same place"))
+        ensure(own == home or other == path, ValueError, f"{warning}. Set both in the same place")
     values = {name: layers[sources[name]][name] for name in defaults}
     for name, (_, pattern, wrong) in CONFIG_VARIABLES.items():
-        ensure(re.fullmatch(pattern, values[name], re.A), ValueError(f"{name} {wrong}"))
+        ensure(re.fullmatch(pattern, values[name], re.A), ValueError, f"{name} {wrong}")
     token, org, project, url, limit, read_only, allow_http = values.values()
     url = re.sub("(/api(/0)?)?/*$", "", url)
     wrong = "SENTRY_URL sends the token in clear: use https or SENTRY_ALLOW_HTTP=1"
-    ensure(re.fullmatch(SAFE_URL, url) or allow_http == "1", ValueError(wrong))
+    ensure(re.fullmatch(SAFE_URL, url) or allow_http == "1", ValueError, wrong)
     return Config(token, org, project, url, read_only == "1", int(limit), sources, warning)
 
 
@@ -172,6 +171,7 @@ class Cancelled(MCPError):
 #: HTTP status (0: any, of an organization token): error code, what happened and what to do next.
 HTTP_ERRORS = {
     0: ("AUTH_FAILED", "{token} is an organization's (sntrys_). Use a user token with {scope}."),
+    200: ("API_ERROR", "No JSON as Sentry sends it: check SENTRY_URL, or call again in a minute."),
     300: ("API_ERROR", "Sentry redirects to {location}. If that is your Sentry, set SENTRY_URL."),
     400: ("API_ERROR", "Sentry refused the request: {detail} Correct it and call again."),
     401: ("AUTH_FAILED", "{token} is not valid: {detail} Create a user token with {scope}."),
@@ -194,8 +194,8 @@ NETWORK_ERRORS = (
 
 
 def map_http_error(status: int, body: Any, config: Config, **facts: Any) -> SentryError:
-    """The error for an HTTP status that is no success. `body`: JSON of any shape, or text."""
-    family = 300 if status < 400 else 500 if status >= 500 or status == 408 else 400
+    """The error for an answer that is of no use. `body`: JSON of any shape, or text."""
+    family = 500 if status >= 500 or status == 408 else max(status // 100 * 100, 200)
     row = 0 if status in (401, 403) and config.token.startswith("sntrys_") else status
     code, message = HTTP_ERRORS.get(row) or HTTP_ERRORS[family]
     for key in ("detail", "message"):  # or one within the other
@@ -205,7 +205,7 @@ def map_http_error(status: int, body: Any, config: Config, **facts: Any) -> Sent
     facts["token"] = f"SENTRY_AUTH_TOKEN from {config.sources['SENTRY_AUTH_TOKEN']}"
     facts |= {"config": config, "status": status, "detail": reason.rstrip(". ") + "."}
     text = message.format(scope="event:read (to resolve: event:write)", **facts)
-    return SentryError(text, code, status, wait=facts["wait"], sent=family == 500)
+    return SentryError(text, code, status, wait=facts["wait"], sent=family in (200, 500))
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
@@ -255,7 +255,7 @@ class Call:
 
     def remaining(self) -> float:
         """Seconds until the call has to end, at least 0.1; raises Cancelled if it is over."""
-        ensure(not self.over.is_set(), Cancelled("The call is over"))
+        ensure(not self.over.is_set(), Cancelled, "The call is over")
         return max(self.deadline - time.monotonic(), 0.1)
 
     def send(self, message: Any, last: bool = True) -> bool:
@@ -276,7 +276,7 @@ class Call:
             told = {"progressToken": token, "progress": self._waits}
             told["message"] = f"Sentry's rate limit: waiting {seconds:.0f} s"
             self.send({"jsonrpc": "2.0", "method": "notifications/progress", "params": told}, False)
-        ensure(not self.over.wait(seconds), Cancelled("The call is over"))
+        ensure(not self.over.wait(seconds), Cancelled, "The call is over")
 
 
 def is_id(value: Any) -> bool:
@@ -292,25 +292,23 @@ def record(value: Any) -> Object:
 # --- 4. Sentry client: Sentry --------------------------------------------------------------------
 
 
-def new_session(url: str, token: str) -> Any:
-    """A requests.Session that sends the token, and repeats a GET that failed in transit, twice."""
-    from requests import Session
+def new_transport(url: str, token: str) -> tuple[Any, Object, Any]:
+    """An adapter of requests, its settings (proxies, CA bundle), and a PreparedRequest to copy.
+
+    An adapter follows no redirect, keeps no cookie and never looks into ~/.netrc. This one repeats
+    a GET that failed in transit, twice."""
+    from requests import Request, Session
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    session: Any = Session()
-    found = session.merge_environment_settings(url, {}, None, None, None)  # proxies, CA bundle
-    session.trust_env = False  # looked at once, as nothing of it changes; and ~/.netrc never
-    local = url.startswith("http:") and re.fullmatch(SAFE_URL, url)  # stays on this machine
-    session.proxies, session.verify = {} if local else found["proxies"], found["verify"]
-    # The body of a redirect is not read, and no cookie is kept.
-    session.get_redirect_target = session.cookies.extract_cookies = lambda *answer: None
-    session.headers.update({"Accept-Encoding": "gzip", "User-Agent": f"sentry_mcp/{__version__}"})
-    session.headers["Authorization"] = f"Bearer {token}"
+    settings: Any = Session().merge_environment_settings(url, {}, True, None, None)
+    if url.startswith("http:") and re.fullmatch(SAFE_URL, url):
+        settings["proxies"] = {}  # it stays on this machine
     retry = Retry(2, read=1, other=0, allowed_methods=("GET",), status_forcelist=(502, 503, 504),
         backoff_factor=0.2, respect_retry_after_header=False, raise_on_status=False)  # fmt: skip
-    session.adapters = dict.fromkeys(session.adapters, HTTPAdapter(1, 2 * MAX_RUNNING, retry))
-    return session
+    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"}
+    headers |= {"Accept": "application/json", "User-Agent": f"sentry_mcp/{__version__}"}
+    return HTTPAdapter(1, 2 * MAX_RUNNING, retry), settings, Request("GET", url, headers).prepare()
 
 
 def limit_reset(status: int, headers: Mapping[str, str]) -> float:
@@ -337,7 +335,8 @@ class Sentry:
             if not self.config:
                 try:
                     config = load_config(self._environ, self._env_file)
-                    self._session = new_session(config.url, config.token)
+                    transport = new_transport(config.url, config.token)
+                    self._adapter, self._settings, self._request = transport
                 except (ValueError, ImportError) as error:
                     pip = f"{error}: {sys.executable} -m pip install requests python-dotenv"
                     text = f"{error}." if isinstance(error, ValueError) else pip
@@ -350,7 +349,7 @@ class Sentry:
         """Take one call from this server's own limit, or raise RATE_LIMITED."""
         limit, delay = self.connect().limit, self._limiter.acquire()
         text, wait = f"SENTRY_MAX_CALLS_PER_MINUTE={limit} reached: call again in", int(delay) + 1
-        ensure(not delay, SentryError(f"{text} {wait} s.", "RATE_LIMITED", 429, wait=wait))
+        ensure(not delay, SentryError, f"{text} {wait} s.", "RATE_LIMITED", 429, wait=wait)
 
     def read_only(self) -> bool:
         """SENTRY_READ_ONLY. False for a file that cannot be read: it lets no call through."""
@@ -365,7 +364,7 @@ class Sentry:
     def search(self, call: Call, **params: Any) -> Any:
         """One page of the organization's issue list, by default of the project; and the headers."""
         key = "project" if "project" in params or self.config.project.isdigit() else "projectSlug"
-        params = {key: self.config.project} | params
+        params = {key: self.config.project, "collapse": ["filtered", "unhandled"]} | params
         return self.request(call, "GET", "", "such organization", params=params)
 
     def issue(self, call: Call, issue_id: str, event: str = "") -> tuple[Object, Object]:
@@ -384,9 +383,9 @@ class Sentry:
         issue = self.request(call, "GET", f"{issue_id}/", f"issue {issue_id}")[0]
         text = f"Issue {issue_id} is not known to be in {self.config}; no other project is open."
         # To be read, an issue may keep quiet about its project; to be changed (no event), not.
-        ensure(self.in_project(issue, event != ""), SentryError(text, "ISSUE_NOT_FOUND", 404))
+        ensure(self.in_project(issue, event != ""), SentryError, text, "ISSUE_NOT_FOUND", 404)
         beside.join()
-        ensure(isinstance(found[0], dict), found[0])
+        ensure(isinstance(found[0], dict), lambda: found[0])
         return issue, found[0]
 
     def write(self, call: Call, method: str, path: str, body: Object) -> Object:
@@ -420,11 +419,9 @@ class Sentry:
                 self._held_until = time.monotonic() + wait
             if status != 429 or wait > min(MAX_WAIT_SECONDS, call.remaining()):
                 break
-        if 200 <= status < 300:
-            kind = list if "params" in body else dict
-            fits = (isinstance(data, kind) and data != {}) or (status == 204 and method != "GET")
-            text = "No JSON as Sentry sends it: check that SENTRY_URL is a Sentry, and call again."
-            ensure(fits, SentryError(text, status=200, sent=True))
+        kind = list if "params" in body else dict
+        fits = (isinstance(data, kind) and data != {}) or (status == 204 and method != "GET")
+        if 200 <= status < 300 and fits:
             return data, headers
         location = headers.get("Location", "").replace(config.token, FILTERED)
         origin: Any = re.match("(https?://[^/?#]{1,100})?", location)  # no path, no parameters
@@ -436,15 +433,19 @@ class Sentry:
         from urllib3.exceptions import HTTPError
 
         left = call.remaining() / (2 if method == "GET" else 1)  # a GET may be repeated
-        body |= {"timeout": (min(CONNECT_SECONDS, left), min(READ_SECONDS, left)), "stream": True}
+        timeout = min(CONNECT_SECONDS, left), min(READ_SECONDS, left)
         received, text = bytearray(), f"Sentry sent over {BODY_BYTES >> 20} MiB: open it there."
         try:
-            with self._session.request(method, url, allow_redirects=False, **body) as answer:
+            request = self._request.copy()
+            request.prepare_method(method)
+            request.prepare_url(url, body.get("params"))
+            request.prepare_body(None, None, body.get("json"))
+            with self._adapter.send(request, timeout=timeout, **self._settings) as answer:
                 read = getattr(answer.raw, "read1", answer.raw.read)  # urllib3 1.26 has no read1
                 while piece := read(CHUNK_BYTES, decode_content=True):
                     received += piece
-                    ensure(call.remaining() > 0.1, TimeoutError())
-                    ensure(len(received) <= BODY_BYTES, SentryError(text, sent=True))
+                    ensure(call.remaining() > 0.1, TimeoutError)
+                    ensure(len(received) <= BODY_BYTES, SentryError, text, sent=True)
         except (HTTPError, OSError) as error:  # OSError: those of requests too
             raise map_network_error(error, self.config.url) from error
         data: Any = received.decode(errors="replace").replace(self.config.token, FILTERED).strip()
@@ -510,9 +511,8 @@ def integer(value: Any) -> int | None:
 
 def pick(source: Object, *names: str, limit: int = 200) -> Object:
     """Simple fields: clean text, times without a fraction of zeros; else None."""
-    found = {name: source[name] for name in names if type(source.get(name)) in (str, int, float)}
-    texts = {n: clean(v, limit).replace(".000000Z", "Z") or None for n, v in found.items()}
-    return dict.fromkeys(names) | texts
+    told = {n: v if type(v := source.get(n)) in (str, int, float) else "" for n in names}
+    return {n: clean(v, limit).replace(".000000Z", "Z") or None for n, v in told.items()}
 
 
 def listed(value: Any, kind: type = dict) -> list[Any]:
@@ -521,8 +521,8 @@ def listed(value: Any, kind: type = dict) -> list[Any]:
 
 
 def present(fields: Object) -> Object:
-    """The fields that have a value."""
-    return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
+    """The fields that have a value; zero and false are values."""
+    return {key: value for key, value in fields.items() if value or value == 0}
 
 
 @lru_cache(1000)
@@ -584,11 +584,12 @@ def fit(event: Object, told: Object, key: str, empty: Any, build: Callable[..., 
 
 def format_issue(issue: Object) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
-    life, someone = issue | present(record(issue.get("lifetime"))), record(issue.get("assignedTo"))
+    life, someone = record(issue.get("lifetime")), record(issue.get("assignedTo"))
     row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=90)
     row |= {name: integer(issue.get(name)) for name in ("count", "userCount")}
-    who = {"assignedTo": f"{someone.get('type')}:{someone.get('name')}"[:40]} if someone else {}
-    return row | pick(life | who, "firstSeen", "lastSeen", "assignedTo", "permalink")
+    rest = {n: life.get(n) or issue.get(n) for n in ("firstSeen", "lastSeen", "permalink")}
+    rest["assignedTo"] = f"{someone.get('type')}:{someone.get('name')}"[:40] if someone else None
+    return row | pick(rest, *rest)
 
 
 def entry(event: Object, kind: str) -> Object:
@@ -697,7 +698,7 @@ TYPES["number"] = int, "a whole number from {minimum} to {maximum}"
 
 def accept(fits: Any, wrong: str) -> None:
     """Raise INVALID_ARGUMENT, which says what is accepted, unless the argument fits."""
-    ensure(fits, SentryError(wrong, "INVALID_ARGUMENT", 400))
+    ensure(fits, SentryError, wrong, "INVALID_ARGUMENT", 400)
 
 
 def validate(schema: Object, arguments: Object) -> Object:
@@ -763,7 +764,7 @@ def search_issues(sentry: Sentry, call: Call, *, query: Any, status: Any, **more
         query = f"is:{status} {query}".strip()
     more |= {"sort": SORTS[more.pop("sortBy")], "statsPeriod": more.pop("timeRange")}
     sentry.begin()
-    rows, headers = sentry.search(call, query=query, **more, collapse=["filtered", "unhandled"])
+    rows, headers = sentry.search(call, query=query, **more)
     direct = headers.get("X-Sentry-Direct-Hit") == "1"  # then filters, by project too, are ignored
     rows = [format_issue(r) for r in listed(rows)[:25] if sentry.in_project(r, unknown=not direct)]
     total = len(rows) if direct else integer(headers.get("X-Hits")) or len(rows)
@@ -822,7 +823,7 @@ def resolve_issue(sentry: Sentry, call: Call, *, issueId: str, **more: Any) -> O
     if changed := f"{before.get('status')}{later}" != more["resolution"]:
         after = sentry.write(call, "PUT", f"{issue_id}/", goal)
         done = after.get("status") == goal["status"] and after.get("id") in (None, before.get("id"))
-        ensure(done, SentryError(f"Sentry answered with another status.{UNCONFIRMED}", status=200))
+        ensure(done, SentryError, f"Sentry answered with another status.{UNCONFIRMED}", status=200)
     issue = pick(after, "id", "shortId", "title", "status", "substatus", "permalink")
     told = {"previousStatus": before.get("status"), "statusDetails": after.get("statusDetails")}
     result: Object = {"notice": NOTICE, "issue": issue | mask(told, FULL), "changed": changed}
@@ -840,7 +841,7 @@ def resolve_issue(sentry: Sentry, call: Call, *, issueId: str, **more: Any) -> O
 def tool(handler: Any, writes: bool, result: Object, **rules: Object) -> Tool:
     """One tool, with its required results and its arguments. The texts are from the docstring."""
     text, _, arguments = handler.__doc__.partition("\n\n")
-    told = dict(re.findall(r"(\w+): (.+)", arguments))
+    told = dict(line.strip().split(": ", 1) for line in arguments.strip().splitlines())
     known = {name: {**rule, "description": told[name]} for name, rule in rules.items()}
     name, needs = handler.__name__, {"required": ["issueId"]} if "issueId" in rules else {}
     hints = {"readOnlyHint": not writes, "destructiveHint": writes, "idempotentHint": True}
@@ -889,7 +890,7 @@ ID_FIRST = rb'\s*\{[^][{}]*?"id"\s*:\s*(0|-?[1-9][0-9]{0,29}|"[ !#-[\]-~]*")\s*[
 
 def parse_message(line: bytes) -> Any:
     """The JSON of a line, strictly: UTF-8, no NaN, not nested without end. Or MCPError."""
-    ensure(len(line) <= LINE_BYTES, MCPError(f"Line over {LINE_BYTES >> 20} MiB", INVALID_REQUEST))
+    ensure(len(line) <= LINE_BYTES, MCPError, f"Line over {LINE_BYTES >> 20} MiB", INVALID_REQUEST)
     try:
         return json.loads(line.decode("utf-8"), parse_constant=int)  # int refuses NaN
     except (ValueError, RecursionError) as error:
@@ -899,7 +900,7 @@ def parse_message(line: bytes) -> Any:
 def need(fields: Object, **kinds: Any) -> None:
     """Raise MCPError INVALID_PARAMS unless each of the fields is there and of its kind."""
     for name, kind in kinds.items():
-        ensure(isinstance(fields.get(name), kind), MCPError(f"Invalid params: no valid {name}"))
+        ensure(isinstance(fields.get(name), kind), MCPError, f"Invalid params: no valid {name}")
 
 
 def response(call: Call, answer: Any) -> Object:
@@ -945,22 +946,22 @@ class Endpoint:
     def answer(self, call: Call) -> Any:
         """The result of a request in its era, None if it stays open; or MCPError, SentryError."""
         good = call.request.get("jsonrpc") == "2.0" and isinstance(call.method, str)
-        ensure(good and is_id(call.id), MCPError("No JSON-RPC 2.0 request", INVALID_REQUEST))
+        ensure(good and is_id(call.id), MCPError, "No JSON-RPC 2.0 request", INVALID_REQUEST)
         need(call.request, params=(dict, type(None)))
         if call.modern:  # basic/index#_meta
             need(call.meta, **{VERSION: str})
-            told = {"supported": [MODERN_REVISION], "requested": clean(call.meta[VERSION], 100)}
-            wrong = MCPError("Unsupported protocol version", UNSUPPORTED_VERSION, **told)
-            ensure(call.meta[VERSION] == MODERN_REVISION, wrong)
+            if (asked := call.meta[VERSION]) != MODERN_REVISION:
+                told = {"supported": [MODERN_REVISION], "requested": clean(asked, 100)}
+                raise MCPError("Unsupported protocol version", UNSUPPORTED_VERSION, **told)
             need({CLIENT: {}} | call.meta, **{CLIENT: dict, f"{META}clientCapabilities": dict})
-            ensure(call.meta.get(LEVEL, "info") in LOG_LEVELS, MCPError(f"No level: {LEVEL}"))
+            ensure(call.meta.get(LEVEL, "info") in LOG_LEVELS, MCPError, f"No level: {LEVEL}")
         elif call.method not in ("initialize", "ping"):
             begun = self.revision and call.method != "server/discover"
-            ensure(begun, MCPError(f"Begin with initialize, or have {VERSION} in each _meta"))
+            ensure(begun, MCPError, f"Begin with initialize, or have {VERSION} in each _meta")
         handler: Any = (self.modern if call.modern else self.legacy).get(call.method)
-        ensure(handler, MCPError(f"Method not found: {clean(call.method, 80)}", METHOD_NOT_FOUND))
+        ensure(handler, MCPError, f"Method not found: {clean(call.method, 80)}", METHOD_NOT_FOUND)
         # Every list has one page, so no cursor is one of ours (utilities/pagination).
-        ensure("cursor" not in call.params, MCPError("No such cursor: lists have one page"))
+        ensure("cursor" not in call.params, MCPError, "No such cursor: lists have one page")
         return handler(call)
 
     def initialize(self, call: Call) -> Object:
@@ -984,7 +985,7 @@ class Endpoint:
         params = {"arguments": {}, **call.params}
         need(params, name=str, arguments=dict)
         name, tool = clean(params["name"], 80), self.tools().get(params["name"])
-        ensure(tool, MCPError(f"Unknown tool (or SENTRY_READ_ONLY is set): {name}"))
+        ensure(tool, MCPError, f"Unknown tool (or SENTRY_READ_ONLY is set): {name}")
         given = validate(tool.listed["inputSchema"], params["arguments"])
         data = tool.handler(self.sentry, call, **given)
         return {"content": [{"type": "text", "text": dump(data)}], "structuredContent": data}
@@ -992,7 +993,7 @@ class Endpoint:
     def read_resource(self, call: Call) -> Object:
         uri, code = call.params.get("uri"), INVALID_PARAMS if call.modern else RESOURCE_NOT_FOUND
         need(call.params, uri=str)
-        ensure(uri == RESOURCE["uri"], MCPError("Resource not found", code, uri=clean(uri, 200)))
+        ensure(uri == RESOURCE["uri"], MCPError, "Resource not found", code, uri=clean(uri, 200))
         text = dump(search_issues(self.sentry, call, **RECENT))
         return {"contents": [{"uri": uri, "mimeType": RESOURCE["mimeType"], "text": text}]}
 
@@ -1141,7 +1142,6 @@ def check(sentry: Sentry) -> Iterator[str]:
 
 def main() -> int:
     """Serve on stdin and stdout, or --check."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback, like SIGTERM
     env_file, checks, log = "", False, Log()
     if len(sys.argv) > 1:  # most clients give no arguments, and need not wait for argparse
         import argparse
@@ -1166,4 +1166,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        os._exit(130)  # without a traceback, as shells tell it

@@ -1178,7 +1178,8 @@ class TestProtocolOnTheWire:
                 client.start_tool(SEARCH)
                 sentry.wait_for(1)
             client.process.send_signal(number)
-            client.process.wait(PATIENCE)
+            status = client.process.wait(PATIENCE)
+            assert status == {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}[number]
             client.close()
             assert client.stderr == b""
 
@@ -1830,6 +1831,8 @@ class TestConfiguration:
 
 #: HTTP status: error code, words of the message, whether a change may have been made.
 STATUSES = {
+    200: (API_ERROR, "JSON SENTRY_URL again", True),
+    204: (API_ERROR, "JSON SENTRY_URL again", True),
     300: (API_ERROR, "https://moved.example SENTRY_URL", False),
     302: (API_ERROR, "https://moved.example SENTRY_URL", False),
     400: (API_ERROR, "because again", False),
@@ -2214,7 +2217,8 @@ class TestSentryClient:
         web.add("GET", API, json=[])
         connected(SENTRY_PROJECT=project).search(Waiting(), query="a&b", limit=3)
         request = web.calls[0].request
-        assert request.params == {"query": "a&b", "limit": "3", key: project}
+        wanted = {"query": "a&b", "limit": "3", key: project}
+        assert request.params == wanted | {"collapse": ["filtered", "unhandled"]}
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         assert f"sentry_mcp/{m.__version__}" in request.headers["User-Agent"]
 
@@ -2859,28 +2863,14 @@ NODES = list(ast.walk(PARSED))
 CALLS = [node for node in NODES if isinstance(node, ast.Call)]
 LAZY = {"requests", "dotenv", "urllib3"}
 #: All that is imported from the standard library: what could start, listen or write is not there.
-IMPORTS = {"__future__", "argparse", "collections", "contextlib", "functools", "http", "io", "json"}
-IMPORTS |= {
-    "logging",
-    "math",
-    "os",
-    "queue",
-    "re",
-    "signal",
-    "sys",
-    "threading",
-    "time",
-    "traceback",
-    "typing",
-}
+IMPORTS = {"__future__", "argparse", "collections", "contextlib", "functools", "io", "json", "os"}
+IMPORTS |= {"queue", "re", "sys", "threading", "time", "traceback", "typing"}
 #: All that is used of these modules.
 USED = {
     "os": {"_exit", "dup", "dup2", "environ", "fdopen", "path", "write"},
     "sys": {"argv", "executable", "exit", "stderr", "stdin", "stdout"},
     "io": {"StringIO", "TextIOBase"},
-    "requests": {"RequestException", "Session", "Timeout", "adapters", "exceptions"},
-    "signal": {"SIGINT", "SIG_DFL", "signal"},
-    "logging": {"CRITICAL", "getLogger"},
+    "requests": {"Request", "Session"},
 }
 MUTATING = {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop"}
 MUTATING |= {"popitem", "popleft", "put", "remove", "reverse", "setdefault", "sort", "update"}
@@ -2995,17 +2985,14 @@ class TestHostileInside:
             m.resolve_issue(sentry, call, issueId="1", resolution="resolved", comment=None)
 
     def test_a_write_is_not_repeated_after_a_tls_failure(self) -> None:
-        [adapter] = set(m.new_session("https://sentry.example", "t").adapters.values())
+        adapter, _, _ = m.new_transport("https://sentry.example", "t")
         assert (adapter.max_retries.other, adapter.max_retries.allowed_methods) == (0, ("GET",))
-
-    def test_the_body_of_a_redirect_is_left_alone(self) -> None:
-        assert m.new_session("https://sentry.example", "t").get_redirect_target(object()) is None
 
     def test_plain_http_on_loopback_uses_no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:1")
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
-        assert m.new_session("http://127.0.0.1:9", "t").proxies == {}
-        assert m.new_session("https://sentry.example", "t").proxies["https"]
+        assert m.new_transport("http://127.0.0.1:9", "t")[1]["proxies"] == {}
+        assert m.new_transport("https://sentry.example", "t")[1]["proxies"]["https"]
 
     def test_a_token_is_gone_before_a_text_is_cut(self) -> None:
         token = "sntryu_" + "ab" * 32
@@ -3106,23 +3093,28 @@ class TestHostileInside:
 
 class TestAudit:
     def test_one_place_talks_to_the_network(self) -> None:
-        [call] = calls_to(r".*session\.request")
-        assert {k.arg: named(k.value) for k in call.keywords}["allow_redirects"] == "False"
-        used = [n for n in NODES if isinstance(n, ast.Attribute) and n.attr.endswith("session")]
+        [call] = calls_to(r".*adapter\.send")  # an adapter follows no redirect
+        assert [k.arg and named(k.value) for k in call.keywords] == ["timeout", None]
+        used = [n for n in NODES if isinstance(n, ast.Attribute) and n.attr.endswith("adapter")]
         assert len([node for node in used if isinstance(node.ctx, ast.Load)]) == 1
-        verbs = "get|post|put|patch|delete|head|options|request|send|mount|urlopen"
-        assert calls_to(rf"(requests|session|urllib3).*\.({verbs})") == []
+        [session] = calls_to("Session")
+        assert ast.unparse(session) == "Session()"
+        assert f"{ast.unparse(session)}.merge_environment_settings(" in ast.unparse(PARSED)
+        verbs = "get|post|put|patch|delete|head|options|request|mount|urlopen"
+        assert calls_to(rf"(requests|Session|.*adapter|urllib3).*\.({verbs})") == []
 
-    def test_tls_is_always_verified(self) -> None:
+    def test_tls_is_always_verified(self, monkeypatch: pytest.MonkeyPatch) -> None:
         names = {node.attr for node in NODES if isinstance(node, ast.Attribute)}
         names |= {node.arg for node in NODES if isinstance(node, (ast.keyword, ast.arg))}
         texts = {n.value for n in NODES if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         assert not {"cert", "cert_reqs", "ssl_context"} & (names | texts)
-        [chosen] = [n for n in NODES if isinstance(n, ast.Attribute) and n.attr == "verify"]
-        [line] = [n for n in NODES if isinstance(n, ast.Assign) and chosen in ast.walk(n)]
-        assert ast.unparse(line).strip("()").endswith(", found['verify']")
+        assert not {"verify", "trust_env"} & (names | texts)  # what requests makes of CA bundles
         [found] = calls_to(r".*merge_environment_settings")
-        assert [named(argument) for argument in found.args] == ["url", "{}", "None", "None", "None"]
+        assert [named(argument) for argument in found.args] == ["url", "{}", "True", "None", "None"]
+        for bundle in ("", "/a/ca.pem"):
+            monkeypatch.setenv("CURL_CA_BUNDLE", "")
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+            assert m.new_transport("https://sentry.example", "t")[1]["verify"] == (bundle or True)
         assert not {"disable_warnings", "CERT_NONE", "_create_unverified_context"} & names
 
     def test_one_place_writes_to_stdout(self) -> None:
