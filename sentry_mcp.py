@@ -35,13 +35,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import queue
 import re
 import sys
 import threading
 import time
 from collections import deque, namedtuple
-from contextlib import suppress
 from functools import lru_cache, partial
 
 TYPE_CHECKING = False  # as in typing, which would cost as much to import as json
@@ -59,8 +57,9 @@ LEGACY_REVISIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # w
 MODERN_REVISION = "2026-07-28"  # without: each request says which revision it is in
 META = "io.modelcontextprotocol/"
 LINE_BYTES = BODY_BYTES = 16 * 2**20  # longest message of the client, longest answer of Sentry
-REPLY_BYTES = 62 * 2**10  # largest result, both of its copies (structured and text) together
-ORDINARY_BYTES = 8 * 2**10  # what an ordinary event may take of the model's context
+#: What an ordinary event may take of the model's context; the largest result, both of its copies
+#: (structured and text) together.
+ORDINARY_BYTES, REPLY_BYTES = 8 * 2**10, 62 * 2**10
 #: Read at once: gzip makes at most 1,032 times as much of it. A pipe that nobody reads: 4 KiB on
 #: Windows, and then it blocks.
 CHUNK_BYTES, LOG_BYTES = 16 * 2**10, 4_000
@@ -70,7 +69,7 @@ MAX_WAIT_SECONDS, DRAIN_SECONDS = 30.0, 1.0  # for Sentry's rate limit; for call
 MAX_RUNNING = 16  # calls at once
 FILTERED = "[Filtered]"  # the word of Sentry's own scrubbing
 DOTENV = os.path.join(os.path.dirname(__file__), ".env")
-SAFE_URL = r"https:.*|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])([:/].*)?"
+LOOPBACK = r"http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])([:/].*)?"
 ADDRESS = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[\w.~-]+)*/*"
 SLUG, SWITCH = "[A-Za-z0-9][A-Za-z0-9_-]*", "[01]"
 #: Variable: its default, the pattern of its whole value, and what is wrong with any other value.
@@ -136,7 +135,7 @@ def load_config(environ: Mapping[str, str], env_file: str = "") -> Config:
     token, org, project, url, limit, read_only, allow_http = values.values()
     url = re.sub("(/api(/0)?)?/*$", "", url)
     wrong = "SENTRY_URL sends the token in clear: use https or SENTRY_ALLOW_HTTP=1"
-    ensure(re.fullmatch(SAFE_URL, url) or allow_http == "1", ValueError, wrong)
+    ensure(re.fullmatch(f"https:.*|{LOOPBACK}", url) or allow_http == "1", ValueError, wrong)
     return Config(token, org, project, url, read_only == "1", int(limit), sources, warning)
 
 
@@ -273,8 +272,8 @@ class Call:
         """Sleep for Sentry's rate limit, or raise Cancelled. Tells a client that asked to hear."""
         token, self._waits = self.meta.get("progressToken"), self._waits + 1
         if is_id(token):
-            told = {"progressToken": token, "progress": self._waits}
-            told["message"] = f"Sentry's rate limit: waiting {seconds:.0f} s"
+            words = f"Sentry's rate limit: {seconds:.0f} s"
+            told = {"progressToken": token, "progress": self._waits, "message": words}
             self.send({"jsonrpc": "2.0", "method": "notifications/progress", "params": told}, False)
         ensure(not self.over.wait(seconds), Cancelled, "The call is over")
 
@@ -292,7 +291,7 @@ def record(value: Any) -> Object:
 # --- 4. Sentry client: Sentry --------------------------------------------------------------------
 
 
-def new_transport(url: str, token: str) -> tuple[Any, Object, Any]:
+def new_transport(config: Config) -> tuple[Any, Object, Any]:
     """An adapter of requests, its settings (proxies, CA bundle), and a PreparedRequest to copy.
 
     An adapter follows no redirect, keeps no cookie and never looks into ~/.netrc. This one repeats
@@ -301,14 +300,14 @@ def new_transport(url: str, token: str) -> tuple[Any, Object, Any]:
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    settings: Any = Session().merge_environment_settings(url, {}, True, None, None)
-    if url.startswith("http:") and re.fullmatch(SAFE_URL, url):
-        settings["proxies"] = {}  # it stays on this machine
+    settings: Any = Session().merge_environment_settings(config.url, {}, True, None, None)
+    settings |= {"proxies": {}} if re.fullmatch(LOOPBACK, config.url) else {}
     retry = Retry(2, read=1, other=0, allowed_methods=("GET",), status_forcelist=(502, 503, 504),
         backoff_factor=0.2, respect_retry_after_header=False, raise_on_status=False)  # fmt: skip
-    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"}
+    headers = {"Authorization": f"Bearer {config.token}", "Accept-Encoding": "gzip"}
     headers |= {"Accept": "application/json", "User-Agent": f"sentry_mcp/{__version__}"}
-    return HTTPAdapter(1, 2 * MAX_RUNNING, retry), settings, Request("GET", url, headers).prepare()
+    request = Request("GET", config.url, headers).prepare()
+    return HTTPAdapter(1, 2 * MAX_RUNNING, retry), settings, request
 
 
 def limit_reset(status: int, headers: Mapping[str, str]) -> float:
@@ -325,7 +324,7 @@ class Sentry:
     """Sentry's Web API for the configured organization and project. Thread-safe."""
 
     def __init__(self, environ: Mapping[str, str], env_file: str, log: Any) -> None:
-        self._environ, self._env_file, self._log = environ, env_file, log
+        self._environ, self._env_file, self._log = environ, env_file or DOTENV, log
         self._lock, self._held_until = threading.Lock(), 0.0  # nothing is left of the limit until
         self.config: Any = None  # a Config, once there is one
 
@@ -335,8 +334,7 @@ class Sentry:
             if not self.config:
                 try:
                     config = load_config(self._environ, self._env_file)
-                    transport = new_transport(config.url, config.token)
-                    self._adapter, self._settings, self._request = transport
+                    self._adapter, self._settings, self._request = new_transport(config)
                 except (ValueError, ImportError) as error:
                     pip = f"{error}: {sys.executable} -m pip install requests python-dotenv"
                     text = f"{error}." if isinstance(error, ValueError) else pip
@@ -355,11 +353,11 @@ class Sentry:
         """SENTRY_READ_ONLY. False for a file that cannot be read: it lets no call through."""
         if self.config:
             return bool(self.config.read_only)
-        name, path = "SENTRY_READ_ONLY", self._env_file or DOTENV
-        with suppress(ValueError):
-            given = self._environ.get(name, "").strip()
-            return (given or (read_env_file(path, name).get(name) or "").strip()) == "1"
-        return False
+        name, given = "SENTRY_READ_ONLY", self._environ.get("SENTRY_READ_ONLY", "").strip()
+        try:
+            return str(given or read_env_file(self._env_file, name).get(name)).strip() == "1"
+        except ValueError:
+            return False
 
     def search(self, call: Call, **params: Any) -> Any:
         """One page of the organization's issue list, by default of the project; and the headers."""
@@ -419,9 +417,8 @@ class Sentry:
                 self._held_until = time.monotonic() + wait
             if status != 429 or wait > min(MAX_WAIT_SECONDS, call.remaining()):
                 break
-        kind = list if "params" in body else dict
-        fits = (isinstance(data, kind) and data != {}) or (status == 204 and method != "GET")
-        if 200 <= status < 300 and fits:
+        fits = isinstance(data, list if "params" in body else dict) and data != {}
+        if 200 <= status < 300 and (fits or (status == 204 and method != "GET")):
             return data, headers
         location = headers.get("Location", "").replace(config.token, FILTERED)
         origin: Any = re.match("(https?://[^/?#]{1,100})?", location)  # no path, no parameters
@@ -434,7 +431,7 @@ class Sentry:
 
         left = call.remaining() / (2 if method == "GET" else 1)  # a GET may be repeated
         timeout = min(CONNECT_SECONDS, left), min(READ_SECONDS, left)
-        received, text = bytearray(), f"Sentry sent over {BODY_BYTES >> 20} MiB: open it there."
+        received, large = bytearray(), f"Sentry sent over {BODY_BYTES >> 20} MiB: open it there."
         try:
             request = self._request.copy()
             request.prepare_method(method)
@@ -445,13 +442,14 @@ class Sentry:
                 while piece := read(CHUNK_BYTES, decode_content=True):
                     received += piece
                     ensure(call.remaining() > 0.1, TimeoutError)
-                    ensure(len(received) <= BODY_BYTES, SentryError, text, sent=True)
+                    ensure(len(received) <= BODY_BYTES, SentryError, large, sent=True)
         except (HTTPError, OSError) as error:  # OSError: those of requests too
             raise map_network_error(error, self.config.url) from error
-        data: Any = received.decode(errors="replace").replace(self.config.token, FILTERED).strip()
-        with suppress(ValueError, RecursionError):
-            data = json.loads(data, parse_constant=lambda name: None)
-        return answer.status_code, answer.headers, data
+        text = received.decode(errors="replace").replace(self.config.token, FILTERED).strip()
+        try:  # NaN becomes text
+            return answer.status_code, answer.headers, json.loads(text, parse_constant=str)
+        except (ValueError, RecursionError):
+            return answer.status_code, answer.headers, text
 
 
 # --- 5. Formatters: clean, pick, mask, fit, format_issue, format_event ---------------------------
@@ -642,8 +640,7 @@ def exception_chain(event: Object) -> list[Object]:
     """The one that surfaced, then its causes: by exception_id (depth first), else last to first."""
     data = entry(event, "exception")
     chain = listed(data.get("values"))[::-1] or listed([data.get("value")])
-    with suppress(LookupError, TypeError, ValueError, OverflowError):
-        chain = sorted(chain, key=lambda value: int(value["mechanism"]["exception_id"]))
+    chain.sort(key=lambda value: integer(record(value.get("mechanism")).get("exception_id")) or 0)
     if left := len(chain[1:-CHAIN]):
         chain[1:-CHAIN] = [{"value": f"{left} exceptions are left out"}]
     return chain
@@ -723,7 +720,7 @@ def validate(schema: Object, arguments: Object) -> Object:
 
 # --- 7. Tools: TOOLS, RESOURCE. The docstring of a tool is what the model reads of it. -----------
 
-Tool = namedtuple("Tool", "handler listed")  # what answers with data, and what clients see
+Tool = namedtuple("Tool", "handler listed writes")  # listed: what clients see
 SORTS = {"date": "date", "priority": "trends", "freq": "freq", "user": "user"}
 HINT = "Nothing here: pass any nextCursor, else try a longer timeRange, status all or fewer words."
 EVENT = "latest|oldest|recommended|[0-9a-f]{32}"
@@ -848,7 +845,7 @@ def tool(handler: Any, writes: bool, result: Object, **rules: Object) -> Tool:
     return Tool(handler, {"name": f"sentry_{name}", "title": name.replace("_", " ").capitalize(),
         "description": " ".join(text.split()), "annotations": {**hints, "openWorldHint": True},
         "inputSchema": {"type": "object", "properties": known, **needs},
-        "outputSchema": {"type": "object", "properties": result, "required": list(result)}})
+        "outputSchema": {"type": "object", "properties": result, "required": list(result)}}, writes)
 
 
 TEXT, OBJECT, COUNT = {"type": "string"}, {"type": "object"}, {"type": "integer"}
@@ -978,15 +975,13 @@ class Endpoint:
         call.send({"jsonrpc": "2.0", "method": method, "params": told}, last=False)
 
     def tools(self) -> Any:
-        hidden = "sentry_resolve_issue" if self.sentry.read_only() else ""
-        return {name: tool for name, tool in TOOLS.items() if name != hidden}
+        return {n: t for n, t in TOOLS.items() if not (t.writes and self.sentry.read_only())}
 
     def call_tool(self, call: Call) -> Object:
-        params = {"arguments": {}, **call.params}
-        need(params, name=str, arguments=dict)
-        name, tool = clean(params["name"], 80), self.tools().get(params["name"])
+        need({"arguments": {}} | call.params, name=str, arguments=dict)
+        name, tool = clean(call.params["name"], 80), self.tools().get(call.params["name"])
         ensure(tool, MCPError, f"Unknown tool (or SENTRY_READ_ONLY is set): {name}")
-        given = validate(tool.listed["inputSchema"], params["arguments"])
+        given = validate(tool.listed["inputSchema"], call.params.get("arguments", {}))
         data = tool.handler(self.sentry, call, **given)
         return {"content": [{"type": "text", "text": dump(data)}], "structuredContent": data}
 
@@ -1009,8 +1004,10 @@ class Log(io.TextIOBase):
     def write(self, text: str) -> int:
         data = text.encode("utf-8", "replace")[: max(self.left, 0)]
         self.left -= len(data)
-        with suppress(OSError):  # nobody listens
+        try:
             os.write(2, data)
+        except OSError:
+            self.left = 0  # nobody listens
         return len(text)
 
 
@@ -1021,7 +1018,8 @@ class Server(Endpoint):
     def __init__(self, sentry: Sentry, stdin: Any, stdout: Any, log: Any) -> None:
         super().__init__(sentry)
         self._stdin, self._stdout, self._log = stdin, stdout, log
-        self._calls, self._queue = set[Call](), queue.SimpleQueue[Call]()  # unanswered, waiting
+        # Calls unanswered, calls for the workers, and how many of these there are.
+        self._calls, self._queue, self._waiting = set[Call](), deque[Call](), threading.Semaphore(0)
         # Threads not yet started: _watch (at the end), then a worker whenever calls outnumber them.
         self._output, self._spare = threading.RLock(), [self._work] * MAX_RUNNING + [self._watch]
 
@@ -1064,7 +1062,9 @@ class Server(Endpoint):
                 call.send(None)  # a notification or a stray response has no answer
                 continue
             self._calls.add(call)
-            (self._queue.put if call.method in SLOW else self._serve)(call)
+            (self._queue.append if call.method in SLOW else self._serve)(call)
+            if call.method in SLOW:
+                self._waiting.release()
             if call.method in (*SLOW, "tools/list"):
                 while self._spare and len(self._spare) + len(self._calls) > MAX_RUNNING:
                     threading.Thread(target=self._spare.pop(), daemon=True).start()
@@ -1072,14 +1072,17 @@ class Server(Endpoint):
     def _work(self) -> None:
         """Serve calls as they came. A worker whose call _end answered leaves: it was replaced."""
         while True:
-            call = self._queue.get()
+            self._waiting.acquire()
+            call = self._queue.popleft()
             if call.turn.acquire(False) and not self._serve(call):
                 return
 
     def _watch(self) -> None:
         """Import what calls need while the client looks at the tools; then end late calls."""
-        with suppress(SentryError):  # the first call tells
+        try:
             self.sentry.connect()
+        except SentryError:
+            pass  # the first call tells
         while True:
             time.sleep(1)
             late = time.monotonic() - OVERTIME_SECONDS

@@ -2157,6 +2157,10 @@ def in_time(headers: dict[str, str]) -> dict[str, str]:
     return {k: re.sub(r"{(.+)}", lambda n: f"{now + int(n[1]):.0f}", v) for k, v in headers.items()}
 
 
+def transport(url: str) -> Any:
+    return m.new_transport(m.load_config({**CONFIGURED, "SENTRY_URL": url}, os.devnull))
+
+
 def connected(**changes: str) -> Any:
     sentry = m.Sentry({**CONFIGURED, "SENTRY_URL": HOST, **changes}, os.devnull, [].append)
     sentry.connect()
@@ -2172,7 +2176,7 @@ def web() -> Iterator[Any]:
 
 def handle(name: str, sentry: Any, call: Any, **arguments: Any) -> dict[str, Any]:
     """What the tool answers to these arguments."""
-    handler, listed = m.TOOLS[name]
+    handler, listed, _ = m.TOOLS[name]
     return handler(sentry, call, **m.validate(listed["inputSchema"], arguments))
 
 
@@ -2334,7 +2338,7 @@ SHOWN_KEYS = "currency author authority hostname filename zip shipping keyboard 
 SHOWN_KEYS += " table function status_code level passing path pinned"
 #: mechanism.exception_id of A, B and C, and the order that they are told in.
 CHAINS = [([2, 1, 0], "CBA"), ([1, 2, 0], "CAB"), ([0, 1, 2], "ABC"), ([7, 5, 9], "BAC")]
-CHAINS += [([1, None, 0], "CBA"), ([1, 1, 0], "CBA"), ([None] * 3, "CBA"), ([[0], {}, 2], "CBA")]
+CHAINS += [([1, None, 0], "CBA"), ([1, 1, 0], "CBA"), ([None] * 3, "CBA"), ([[0], {}, 2], "BAC")]
 HOSTILE_TEXT = (
     "a @ a@ a. a@a. . :// ://a: ?a=& &token= token=' ' \\' passw= ( {0} \t \u202e é 😀 < %"
 )
@@ -2719,7 +2723,7 @@ class TestTools:
 
     @pytest.mark.parametrize("name", TOOLS)
     def test_a_tool_is_one_unit(self, name: str) -> None:
-        handler, listed = m.TOOLS[name]
+        handler, listed, _ = m.TOOLS[name]
         assert listed["name"] == f"sentry_{handler.__name__}" == name
         told = " ".join(handler.__doc__.split())
         assert told.startswith(listed["description"])
@@ -2863,8 +2867,8 @@ NODES = list(ast.walk(PARSED))
 CALLS = [node for node in NODES if isinstance(node, ast.Call)]
 LAZY = {"requests", "dotenv", "urllib3"}
 #: All that is imported from the standard library: what could start, listen or write is not there.
-IMPORTS = {"__future__", "argparse", "collections", "contextlib", "functools", "io", "json", "os"}
-IMPORTS |= {"queue", "re", "sys", "threading", "time", "traceback", "typing"}
+IMPORTS = {"__future__", "argparse", "collections", "functools", "io", "json", "os"}
+IMPORTS |= {"re", "sys", "threading", "time", "traceback", "typing"}
 #: All that is used of these modules.
 USED = {
     "os": {"_exit", "dup", "dup2", "environ", "fdopen", "path", "write"},
@@ -2985,14 +2989,14 @@ class TestHostileInside:
             m.resolve_issue(sentry, call, issueId="1", resolution="resolved", comment=None)
 
     def test_a_write_is_not_repeated_after_a_tls_failure(self) -> None:
-        adapter, _, _ = m.new_transport("https://sentry.example", "t")
+        adapter, _, _ = transport("https://sentry.example")
         assert (adapter.max_retries.other, adapter.max_retries.allowed_methods) == (0, ("GET",))
 
     def test_plain_http_on_loopback_uses_no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:1")
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
-        assert m.new_transport("http://127.0.0.1:9", "t")[1]["proxies"] == {}
-        assert m.new_transport("https://sentry.example", "t")[1]["proxies"]["https"]
+        assert transport("http://127.0.0.1:9")[1]["proxies"] == {}
+        assert transport("https://sentry.example")[1]["proxies"]["https"]
 
     def test_a_token_is_gone_before_a_text_is_cut(self) -> None:
         token = "sntryu_" + "ab" * 32
@@ -3110,11 +3114,11 @@ class TestAudit:
         assert not {"cert", "cert_reqs", "ssl_context"} & (names | texts)
         assert not {"verify", "trust_env"} & (names | texts)  # what requests makes of CA bundles
         [found] = calls_to(r".*merge_environment_settings")
-        assert [named(argument) for argument in found.args] == ["url", "{}", "True", "None", "None"]
+        assert ", ".join(map(named, found.args)) == "config.url, {}, True, None, None"
         for bundle in ("", "/a/ca.pem"):
             monkeypatch.setenv("CURL_CA_BUNDLE", "")
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
-            assert m.new_transport("https://sentry.example", "t")[1]["verify"] == (bundle or True)
+            assert transport("https://sentry.example")[1]["verify"] == (bundle or True)
         assert not {"disable_warnings", "CERT_NONE", "_create_unverified_context"} & names
 
     def test_one_place_writes_to_stdout(self) -> None:
@@ -3217,7 +3221,7 @@ class TestAudit:
         assert None not in caught
         broad = re.findall(r"\b(?:Base)?Exception\b", " ".join(map(named, caught)))
         assert broad == ["Exception"]
-        assert not [call for call in calls_to("suppress") if "Exception" in named(call)]
+        assert not calls_to("(contextlib.)?suppress")
 
     def test_threads_do_not_hold_up_the_exit(self) -> None:
         started = calls_to(r".*\bThread")
