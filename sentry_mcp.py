@@ -487,8 +487,9 @@ dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":
 
 
 def clean(value: Any, limit: int, code: bool = False) -> str:
-    """At most `limit` characters, no invisible ones, e-mail addresses or (but in code) secrets."""
-    whole, most = str(value), 4 * limit + 4000
+    """At most `limit` characters of text or a number, else "". Without what is invisible, e-mail
+    addresses and (but in code) secrets."""
+    whole, most = str(value) if type(value) in (str, int, float) else "", 4 * limit + 4000
     text = whole[:most] if whole.isascii() else re.sub(BLANK, "", whole[:most])
     if not text.isprintable():  # controls, format and bidi characters, surrogates, private use
         text = "".join(c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text)
@@ -509,8 +510,7 @@ def integer(value: Any) -> int | None:
 
 def pick(source: Object, *names: str, limit: int = 200) -> Object:
     """Simple fields: clean text, times without a fraction of zeros; else None."""
-    told = {n: v if type(v := source.get(n)) in (str, int, float) else "" for n in names}
-    return {n: clean(v, limit).replace(".000000Z", "Z") or None for n, v in told.items()}
+    return {n: clean(source.get(n), limit).replace(".000000Z", "Z") or None for n in names}
 
 
 def listed(value: Any, kind: type = dict) -> list[Any]:
