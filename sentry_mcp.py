@@ -301,6 +301,7 @@ def new_transport(config: Config) -> tuple[Any, Object, Any]:
     from urllib3.util import Retry
 
     settings: Any = Session().merge_environment_settings(config.url, {}, True, None, None)
+    # What stays on this machine takes no proxy.
     settings |= {"proxies": {}} if re.fullmatch(LOOPBACK, config.url) else {}
     retry = Retry(2, read=1, other=0, allowed_methods=("GET",), status_forcelist=(502, 503, 504),
         backoff_factor=0.2, respect_retry_after_header=False, raise_on_status=False)  # fmt: skip
