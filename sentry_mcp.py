@@ -98,7 +98,7 @@ def ensure(found: Any, error: Any, *facts: Any, **more: Any) -> None:
 
 
 def read_env_file(path: str, mentions: str = "SENTRY_") -> dict[str, str | None]:
-    """The variables of an env file (not ${...}), if there is one, or ValueError. None if the file
+    """The variables of an env file (not ${...}), if there is one, or ValueError. {} if the file
     does not mention what is looked for: dotenv is slow to import. -sig: Notepad marks UTF-8."""
     try:
         with open(path, encoding="utf-8-sig") if os.path.isfile(path) else io.StringIO() as file:
@@ -124,6 +124,7 @@ def load_config(environ: Mapping[str, str], env_file: str = "") -> Config:
     sources = {name: where for where, layer in layers.items() for name in layer}  # the last wins
     missing = ", ".join(name for name in defaults if name not in sources)
     ensure(not missing, ValueError, f"Missing: {missing}. Set it in the client or in {path}")
+    # home: where the token is from. other: where the URL is from, unless that is no place for it.
     home, other = sources["SENTRY_AUTH_TOKEN"], sources["SENTRY_URL"]
     if other not in (home, default):
         warning = f"SENTRY_URL from {other} is ignored: SENTRY_AUTH_TOKEN is from {home}"
@@ -963,6 +964,7 @@ class Endpoint:
         return handler(call)
 
     def initialize(self, call: Call) -> Object:
+        """The handshake: the client's revision if that is known, else the newest one with it."""
         need(call.params, protocolVersion=str, capabilities=dict, clientInfo=dict)
         asked = call.params["protocolVersion"]
         self.revision = asked if asked in LEGACY_REVISIONS else LEGACY_REVISIONS[0]
@@ -976,9 +978,11 @@ class Endpoint:
         call.send({"jsonrpc": "2.0", "method": method, "params": told}, last=False)
 
     def tools(self) -> Any:
+        """Each Tool by its name; with SENTRY_READ_ONLY, without the one that writes."""
         return {n: t for n, t in TOOLS.items() if not (t.writes and self.sentry.read_only())}
 
     def call_tool(self, call: Call) -> Object:
+        """The tool's data, twice: as text, and structured for clients that read outputSchema."""
         need({"arguments": {}} | call.params, name=str, arguments=dict)
         name, tool = clean(call.params["name"], 80), self.tools().get(call.params["name"])
         ensure(tool, MCPError, f"Unknown tool (or SENTRY_READ_ONLY is set): {name}")
@@ -987,6 +991,7 @@ class Endpoint:
         return {"content": [{"type": "text", "text": dump(data)}], "structuredContent": data}
 
     def read_resource(self, call: Call) -> Object:
+        """The one resource: a search, made anew at each access."""
         uri, code = call.params.get("uri"), INVALID_PARAMS if call.modern else RESOURCE_NOT_FOUND
         need(call.params, uri=str)
         ensure(uri == RESOURCE["uri"], MCPError, "Resource not found", code, uri=clean(uri, 200))
