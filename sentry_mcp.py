@@ -32,6 +32,7 @@ clients wait for the list of tools, which needs none of them.
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -284,6 +285,11 @@ def is_id(value: Any) -> bool:
     return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 
+def integer(value: Any) -> int | None:
+    """The whole number that Sentry sends, as such or as a string; else None."""
+    return int(value) if is_id(value) and re.fullmatch("-?[0-9]{1,18}", str(value)) else None
+
+
 def record(value: Any) -> Object:
     """The value if it is a JSON object, else {}."""
     return value if isinstance(value, dict) else {}
@@ -316,9 +322,8 @@ def limit_reset(status: int, headers: Mapping[str, str]) -> float:
     """Seconds until Sentry's rate limit allows a request: 0.0 if it does now, or does not tell."""
     reached = status == 429 or headers.get("X-Sentry-Rate-Limit-Remaining") == "0"
     # There is rarely a Retry-After; the reset is a UTC epoch, or the word None.
-    after = re.fullmatch("[0-9]{1,9}", headers.get("Retry-After", ""))
-    reset = re.fullmatch("[0-9]{1,12}", headers.get("X-Sentry-Rate-Limit-Reset", ""))
-    known = int(after[0]) if after else int(reset[0]) - time.time() if reset else 0
+    after, reset = (integer(headers.get(n)) for n in ("Retry-After", "X-Sentry-Rate-Limit-Reset"))
+    known = after if after is not None else reset - time.time() if reset else 0
     return max(known, float(status == 429)) if reached else 0.0
 
 
@@ -503,11 +508,6 @@ def clean(value: Any, limit: int, code: bool = False) -> str:
             text = re.sub(secret, r"\1[Filtered]", text, flags=re.I)
     left = len(text) - limit + len(whole[most:])
     return f"{text[:limit]}… [{left} more characters]" if left > 0 else text
-
-
-def integer(value: Any) -> int | None:
-    """The whole number that Sentry sends, as such or as a string; else None."""
-    return int(value) if is_id(value) and re.fullmatch("-?[0-9]{1,18}", str(value)) else None
 
 
 def pick(source: Object, *names: str, limit: int = 200) -> Object:
@@ -1151,6 +1151,7 @@ def check(sentry: Sentry) -> Iterator[str]:
 
 def main() -> int:
     """Serve on stdin and stdout, or --check."""
+    gc.set_threshold(5_000)  # by default each import is searched for garbage several times
     env_file, checks, log = "", False, Log()
     if len(sys.argv) > 1:  # most clients give no arguments, and need not wait for argparse
         import argparse

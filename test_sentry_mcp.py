@@ -1432,6 +1432,14 @@ class TestHostileOutside:
             assert client.call_tool(SEARCH)["totalCount"] == 2
         assert [seen.headers["Authorization"] for seen in sentry.requests] == [f"Bearer {TOKEN}"]
 
+    def test_an_answer_may_have_numbers_that_json_does_not_know(self, client: Client) -> None:
+        rows = b'[{"id": "1", "title": "x", "level": NaN, "count": -Infinity, "userCount": 1e999}]'
+        client.sentry.fail(answer(200, rows))
+        [row] = client.call_tool(SEARCH)["issues"]
+        assert (row["title"], row["level"], row["count"], row["userCount"]) == (
+            "x", "NaN", None, None,
+        )  # fmt: skip
+
     def test_cookies_are_not_kept(self, client: Client) -> None:
         client.sentry.fail(answer(200, [], Set_Cookie="session=1; Path=/"))
         client.call_tool(SEARCH)
@@ -2869,7 +2877,7 @@ NODES = list(ast.walk(PARSED))
 CALLS = [node for node in NODES if isinstance(node, ast.Call)]
 LAZY = {"requests", "dotenv", "urllib3"}
 #: All that is imported from the standard library: what could start, listen or write is not there.
-IMPORTS = {"__future__", "argparse", "collections", "functools", "io", "json", "os"}
+IMPORTS = {"__future__", "argparse", "collections", "functools", "gc", "io", "json", "os"}
 IMPORTS |= {"re", "sys", "threading", "time", "traceback", "typing"}
 #: All that is used of these modules.
 USED = {
@@ -2989,6 +2997,22 @@ class TestHostileInside:
         call = m.Call({})
         with pytest.raises(m.SentryError, match="nothing was changed"):
             m.resolve_issue(sentry, call, issueId="1", resolution="resolved", comment=None)
+
+    def test_imports_begin_when_the_tools_are_listed(self) -> None:
+        sentry, connecting = m.Sentry({}, os.devnull, print), threading.Event()
+        sentry.connect = connecting.set
+        server = m.Server(sentry, io.BytesIO(), io.BytesIO(), print)
+        for method, params in (("initialize", initialize_params(LEGACY[0])), ("tools/list", {})):
+            assert not connecting.is_set()
+            message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            server._receive(json.dumps(message).encode())
+        assert connecting.wait(PATIENCE)
+
+    def test_a_log_that_nobody_listens_to_is_let_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "write", mock.Mock(side_effect=BrokenPipeError))
+        log = m.Log()
+        assert [log.write("some"), log.write("more")] == [4, 4]
+        assert [call.args for call in os.write.mock_calls] == [(2, b"some"), (2, b"")]
 
     def test_a_write_is_not_repeated_after_a_tls_failure(self) -> None:
         adapter, _, _ = transport("https://sentry.example")
