@@ -2115,6 +2115,7 @@ RESETS = [
     ({}, 0),
     ({RESET: "0"}, 0),
     ({RETRY: "5", RESET: "{10}"}, 5),
+    ({RETRY: "0", RESET: "{10}"}, 0),
     ({RETRY: "Sun, 06 Nov 1994 08:49:37 GMT", RESET: "{10}"}, 10),
 ]
 OK, BUSY = (200, "[]", {}), (429, '{"detail": "slow"}')
