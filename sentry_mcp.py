@@ -45,7 +45,7 @@ from functools import lru_cache, partial
 
 TYPE_CHECKING = False  # as in typing, which would cost as much to import as json
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any, TypeAlias
 
     Object: TypeAlias = dict[str, Any]  # of JSON
@@ -99,10 +99,11 @@ def ensure(found: Any, error: Any, *facts: Any, **more: Any) -> None:
 
 
 def read_env_file(path: str, mentions: str = "SENTRY_") -> dict[str, str | None]:
-    """The variables of an env file (not ${...}), if there is one, or ValueError. {} if the file
+    """The variables of an env file (not ${...}), or ValueError; there need be no DOTENV. {} if it
     does not mention what is looked for: dotenv is slow to import. -sig: Notepad marks UTF-8."""
     try:
-        with open(path, encoding="utf-8-sig") if os.path.isfile(path) else io.StringIO() as file:
+        none = path == DOTENV and not os.path.isfile(path)
+        with io.StringIO() if none else open(path, encoding="utf-8-sig") as file:
             text = file.read()
     except (OSError, UnicodeError) as error:
         raise ValueError(f"{path} cannot be read ({type(error).__name__})") from error
@@ -274,8 +275,7 @@ class Call:
         """Sleep for Sentry's rate limit, or raise Cancelled. Tells a client that asked to hear."""
         token, self._waits = self.meta.get("progressToken"), self._waits + 1
         if is_id(token):
-            words = f"Sentry's rate limit: {seconds:.0f} s"
-            told = {"progressToken": token, "progress": self._waits, "message": words}
+            told = {"progressToken": token, "progress": self._waits, "message": "Sentry rate limit"}
             self.send({"jsonrpc": "2.0", "method": "notifications/progress", "params": told}, False)
         ensure(not self.over.wait(seconds), Cancelled, "The call is over")
 
@@ -446,8 +446,10 @@ class Sentry:
             request.prepare_body(None, None, body.get("json"))
             with self._adapter.send(request, timeout=timeout, **self._settings) as answer:
                 read = getattr(answer.raw, "read1", answer.raw.read)  # urllib3 1.26 has no read1
-                while piece := read(CHUNK_BYTES, decode_content=True):
-                    received += piece
+                # The body of a 1xx is empty: left alone, its connection is closed, on which the
+                # true answer follows.
+                while answer.status_code >= 200 and (got := read(CHUNK_BYTES, decode_content=True)):
+                    received += got
                     ensure(call.remaining() > 0.1, TimeoutError)
                     ensure(len(received) <= BODY_BYTES, SentryError, large, sent=True)
         except (HTTPError, OSError) as error:  # OSError: those of requests too
@@ -537,7 +539,7 @@ def mask(value: Any, limits: Limits, key: str = "", depth: int = 0) -> Any:
         return value
     # of a user in one piece only Sentry's "id:…" is passed on
     alone = key.endswith("user") and not isinstance(value, dict)
-    if is_hidden(key) or (alone and not re.fullmatch(r"id:\S+", str(value))):
+    if is_hidden(key) or (alone and not re.fullmatch(r"id:\S+", clean(value, 99))):
         return FILTERED
     if not isinstance(value, (dict, list)):  # NaN and infinity are not JSON, and become text
         return clean(value, limits.value) if type(value) is str or not abs(value) < 2**63 else value
@@ -569,12 +571,12 @@ def hide_user(result: Any, event: Object) -> Any:
     return walk(result) if words else result
 
 
-def fit(event: Object, told: Object, key: str, empty: Any, build: Callable[..., Any]) -> Object:
+def fit(event: Object, told: Object, key: str, build: Any, empty: Any = None) -> Object:
     """The richest result of ordinary size, or else that may be sent: `key` as built, or empty."""
     for step in range(FULL.message.bit_length()):
         limits = Limits(*(number >> step for number in FULL))
         built = {key: build(limits)} if event else {key: empty, "note": NO_EVENT}
-        result: Object = hide_user({"notice": NOTICE} | told | built | (CUT if step else {}), event)
+        result: Object = {"notice": NOTICE} | told | hide_user(built, event) | (CUT if step else {})
         text = dump(result)
         sent, most = (text, ORDINARY_BYTES) if step < STEPS else (text + dump(text), REPLY_BYTES)
         if len(sent.encode()) <= most:
@@ -582,14 +584,14 @@ def fit(event: Object, told: Object, key: str, empty: Any, build: Callable[..., 
     raise SentryError("Too large to be shortened: open it in Sentry.", status=200)
 
 
-def format_issue(issue: Object) -> Object:
+def format_issue(issue: Object, *more: str) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
     life, someone = record(issue.get("lifetime")), record(issue.get("assignedTo"))
-    row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=90)
+    row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", *more, limit=90)
     row |= {name: integer(issue.get(name)) for name in ("count", "userCount")}
     rest = {n: life.get(n) or issue.get(n) for n in ("firstSeen", "lastSeen", "permalink")}
-    rest["assignedTo"] = f"{someone.get('type')}:{someone.get('name')}"[:40] if someone else None
-    return row | pick(rest, *rest)
+    owner = clean(f"{someone.get('type')}:{someone.get('name')}", 40) if someone else None
+    return row | pick(rest, *rest) | {"assignedTo": owner}
 
 
 def entry(event: Object, kind: str) -> Object:
@@ -655,7 +657,7 @@ def format_event(event: Object, trace: bool, env: bool, limits: Limits) -> Objec
     own = [exception.get("threadId") for exception in chain[:1]]
     threads.sort(key=lambda t: (t.get("id") not in own, t.get("crashed") is not True))
     frames = frames_of(*chain[:1], *threads, {"stacktrace": entry(event, "stacktrace")})
-    tags = {str(t.get("key")): t.get("value") for t in listed(event.get("tags"))}
+    tags = {clean(t.get("key"), 99): t.get("value") for t in listed(event.get("tags"))}
     text = message.get("formatted") or message.get("message") or event.get("message")
     told = {"eventId": event.get("eventID"), "environment": tags.get("environment")}
     told["timestamp"] = event.get("dateCreated") or event.get("dateReceived")
@@ -786,8 +788,8 @@ def get_issue_detail(sentry: Sentry, call: Call, *, issueId: str, **include: Any
     event = include.pop("event").replace("-", "").lower()
     accept(re.fullmatch(EVENT, event), "event must be latest, oldest, recommended or 32 hex digits")
     issue, data = sentry.issue(call, open_issue(sentry, issueId), event)
-    told = {"issue": format_issue(issue) | pick(issue, "platform", "substatus")}
-    return fit(data, told, "latestEvent", None, partial(format_event, data, *include.values()))
+    row = format_issue(issue | hide_user(pick(issue, "title"), data), "platform", "substatus")
+    return fit(data, {"issue": row}, "latestEvent", partial(format_event, data, *include.values()))
 
 
 def get_breadcrumbs(sentry: Sentry, call: Call, *, issueId: str, limit: int) -> Object:
@@ -802,7 +804,7 @@ def get_breadcrumbs(sentry: Sentry, call: Call, *, issueId: str, limit: int) -> 
     crumbs = listed(entry(event, "breadcrumbs").get("values"))
     told = {"totalCount": len(crumbs), "eventId": pick(event, "eventID")["eventID"]}
     shown = sorted(crumbs, key=lambda crumb: str(crumb.get("timestamp")).rstrip("Z"))[-limit:]
-    return fit(event, told, "breadcrumbs", [], lambda size: [format_crumb(c, size) for c in shown])
+    return fit(event, told, "breadcrumbs", lambda size: [format_crumb(c, size) for c in shown], [])
 
 
 def resolve_issue(sentry: Sentry, call: Call, *, issueId: str, **more: Any) -> Object:
