@@ -491,7 +491,8 @@ Limits = namedtuple("Limits", "message value items frames around")
 FULL = Limits(message=2000, value=400, items=24, frames=100, around=2)
 STEPS, CHAIN = 3, 100  # halvings to bring a reply down to ordinary size; causes of one event
 LOCATION = ("filename", "function", "context", "crashedAt", "type")
-KNOWN = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"  # entries
+#: The entries of an event that are told in a form of their own, or are of no use here.
+KNOWN = "exception threads stacktrace message request breadcrumbs debugmeta spans"
 dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -547,7 +548,7 @@ def mask(value: Any, limits: Limits, key: str = "", depth: int = 0) -> Any:
     left = {"omitted": len(value) - room} if len(value) > room else {}
     if isinstance(value, dict):
         shown = [(clean(k, 99), v) for k, v in list(value.items())[:room]]
-        if is_hidden(str(value.get("name") or value.get("key"))[:99]):
+        if is_hidden(clean(value.get("name") or value.get("key"), 99)):
             shown = [(k, FILTERED if k == "value" else v) for k, v in shown]
         return {k: mask(v, limits, f"{key}.{k}"[-300:], depth + 1) for k, v in shown} | left
     if len(value) == 2 and isinstance(value[0], str) and is_hidden(value[0][:99]):
@@ -677,7 +678,7 @@ def format_event(event: Object, trace: bool, env: bool, limits: Limits) -> Objec
     if env:
         result["contexts"] = mask(record(event.get("contexts")), limits)
         result |= present({"request": present(pick(entry(event, "request"), "method", "url"))})
-    data = [e for e in listed(event.get("entries")) if not re.fullmatch(KNOWN, str(e.get("type")))]
+    data = [e for e in listed(event.get("entries")) if e.get("type") not in KNOWN.split()]
     data += listed(record(event.get("occurrence")).get("evidenceDisplay"))
     errors = mask(listed(event.get("errors"))[:5], limits)
     return result | present({"processingErrors": errors, "data": mask(data, limits)})

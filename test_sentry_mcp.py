@@ -3130,6 +3130,7 @@ class TestHostileInside:
         for _ in range(depth):
             nested = [nested]
         assert m.mask({"user": nested}, m.FULL) == {"user": m.FILTERED}
+        assert m.mask({"name": nested, "value": "x"}, m.FULL)["value"] == "x"
 
     def test_a_key_of_a_tag_is_text(self) -> None:
         tags = [{"key": [{"key": "secret", "value": "hunter2"}], "value": "x"}]
