@@ -33,6 +33,10 @@ clients wait for the list of tools, which needs none of them.
 from __future__ import annotations
 
 import gc
+
+if __name__ == "__main__":
+    gc.set_threshold(5_000)  # imports make objects that stay: look for garbage less often
+
 import io
 import json
 import os
@@ -910,10 +914,9 @@ def response(call: Call, answer: Any) -> Object:
     if isinstance(answer, SentryError):  # its text is anybody's, and no schema has room for it
         told: Object = {"code": answer.code, "message": clean(answer.message, 1000)}
         told |= {"statusCode": answer.status} | ({"retryAfter": answer.wait} if answer.wait else {})
-        text = dump({"success": False, "error": told})
-        refusal = {"content": [{"type": "text", "text": text}], "isError": True}
+        content = [{"type": "text", "text": dump({"success": False, "error": told})}]
         failure = MCPError(told["message"], INTERNAL_ERROR, **told)
-        answer = refusal if call.method == "tools/call" else failure
+        answer = {"content": content, "isError": True} if call.method == "tools/call" else failure
     if isinstance(answer, MCPError):
         known = {"id": call.id} if is_id(call.id) else {}
         return {"jsonrpc": "2.0", **known, "error": answer.error}
@@ -934,16 +937,16 @@ class Endpoint:
         self.sentry, self.revision = sentry, ""  # the revision of a legacy handshake
         self.hello: Object = {"capabilities": {"tools": {}, "resources": {}}}
         self.hello["instructions"] = " ".join((Endpoint.__doc__ or "").split())
-        both = {
+        both: Object = {  # what answers a request, or its one answer
             "tools/list": lambda call: {"tools": [tool.listed for tool in self.tools().values()]},
             "tools/call": self.call_tool,
-            "resources/list": lambda call: {"resources": [RESOURCE]},
-            "resources/templates/list": lambda call: {"resourceTemplates": []},
+            "resources/list": {"resources": [RESOURCE]},
+            "resources/templates/list": {"resourceTemplates": []},
             "resources/read": self.read_resource,
         }
         discovered = {"supportedVersions": [MODERN_REVISION], **self.hello}
-        self.legacy = {"initialize": self.initialize, "ping": lambda call: {}, **both}
-        self.modern = {"server/discover": lambda call: discovered, LISTEN: self.listen, **both}
+        self.legacy: Object = {"initialize": self.initialize, "ping": {}, **both}
+        self.modern: Object = {"server/discover": discovered, LISTEN: self.listen, **both}
 
     def answer(self, call: Call) -> Any:
         """The result of a request in its era, None if it stays open; or MCPError, SentryError."""
@@ -960,11 +963,11 @@ class Endpoint:
         elif call.method not in ("initialize", "ping"):
             begun = self.revision and call.method != "server/discover"
             ensure(begun, MCPError, f"Begin with initialize, or have {VERSION} in each _meta")
-        handler: Any = (self.modern if call.modern else self.legacy).get(call.method)
-        ensure(handler, MCPError, f"Method not found: {clean(call.method, 80)}", METHOD_NOT_FOUND)
+        era, method = self.modern if call.modern else self.legacy, call.method
+        ensure(method in era, MCPError, f"Method not found: {clean(method, 80)}", METHOD_NOT_FOUND)
         # Every list has one page, so no cursor is one of ours (utilities/pagination).
         ensure("cursor" not in call.params, MCPError, "No such cursor: lists have one page")
-        return handler(call)
+        return era[method](call) if callable(era[method]) else era[method]
 
     def initialize(self, call: Call) -> Object:
         """The handshake: the client's revision if that is known, else the newest one with it."""
@@ -1011,7 +1014,7 @@ class Log(io.TextIOBase):
     left = LOG_BYTES
 
     def write(self, text: str) -> int:
-        data = text.encode("utf-8", "replace")[: max(self.left, 0)]
+        data = text.encode("utf-8", "replace")[: self.left]
         self.left -= len(data)
         try:
             os.write(2, data)
@@ -1154,7 +1157,6 @@ def check(sentry: Sentry) -> Iterator[str]:
 
 def main() -> int:
     """Serve on stdin and stdout, or --check."""
-    gc.set_threshold(5_000)  # by default each import is searched for garbage several times
     env_file, checks, log = "", False, Log()
     if len(sys.argv) > 1:  # most clients give no arguments, and need not wait for argparse
         import argparse
