@@ -30,8 +30,6 @@ requests, dotenv and the slower modules of the standard library are imported whe
 clients wait for the list of tools, which needs none of them.
 """
 
-from __future__ import annotations
-
 import gc
 
 if __name__ == "__main__":
@@ -50,9 +48,10 @@ from functools import lru_cache, partial
 TYPE_CHECKING = False  # as in typing, which would cost as much to import as json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any, TypeAlias
-
-    Object: TypeAlias = dict[str, Any]  # of JSON
+    from typing import Any
+else:
+    Any = Iterator = Mapping = dict  # nothing here looks at an annotation
+Object = dict[str, Any]  # of JSON
 
 __version__ = "1.0.0"
 
@@ -128,7 +127,7 @@ def load_config(environ: Mapping[str, str], env_file: str = "") -> Config:
     for where, layer in layers.items():
         layers[where] = {n: layer[n].strip() for n in defaults if (layer.get(n) or "").strip()}
     sources = {name: where for where, layer in layers.items() for name in layer}  # the last wins
-    missing = ", ".join(name for name in defaults if name not in sources)
+    missing = ", ".join(sorted(defaults.keys() - sources))
     ensure(not missing, ValueError, f"Missing: {missing}. Set it in the client or in {path}")
     # home: where the token is from. other: where the URL is from, unless that is no place for it.
     home, other = sources["SENTRY_AUTH_TOKEN"], sources["SENTRY_URL"]
@@ -247,7 +246,8 @@ class SlidingWindowLimiter:
 class Call:
     """One request of the client while it is served: its time, its progress and its one answer.
 
-    `turn` is taken once: by the thread that serves the call, or by who ends it before that.
+    `over` is set once it is answered or cancelled. `turn` is taken once: by the thread that serves
+    the call, or by who ends it before that.
     """
 
     def __init__(self, request: Any, respond: Any = None, notify: Any = None) -> None:
@@ -255,14 +255,13 @@ class Call:
         self.params = record(request.get("params"))
         self.meta = record(self.params.get("_meta"))
         self.modern = f"{META}protocolVersion" in self.meta  # the era (basic/versioning)
-        self.over, self._lock = threading.Event(), threading.Lock()  # over: answered or cancelled
-        self._respond, self._notify, self._waits = respond, notify, 0
-        self.turn, self.deadline = threading.Lock(), time.monotonic() + CALL_SECONDS
+        self.over, self._lock, self.turn = threading.Event(), threading.Lock(), threading.Lock()
+        self._respond, self._notify, self.begun = respond, notify, time.monotonic()
 
     def remaining(self) -> float:
         """Seconds until the call has to end, at least 0.1; raises Cancelled if it is over."""
         ensure(not self.over.is_set(), Cancelled, "The call is over")
-        return max(self.deadline - time.monotonic(), 0.1)
+        return max(self.begun + CALL_SECONDS - time.monotonic(), 0.1)
 
     def send(self, message: Any, last: bool = True) -> bool:
         """Send the answer (None: silence) or a notification; nothing and False if it is over."""
@@ -277,9 +276,9 @@ class Call:
 
     def wait(self, seconds: float) -> None:
         """Sleep for Sentry's rate limit, or raise Cancelled. Tells a client that asked to hear."""
-        token, self._waits = self.meta.get("progressToken"), self._waits + 1
+        token, elapsed = self.meta.get("progressToken"), time.monotonic() - self.begun
         if is_id(token):
-            told = {"progressToken": token, "progress": self._waits, "message": "Sentry rate limit"}
+            told = {"progressToken": token, "progress": elapsed, "message": "Sentry rate limit"}
             self.send({"jsonrpc": "2.0", "method": "notifications/progress", "params": told}, False)
         ensure(not self.over.wait(seconds), Cancelled, "The call is over")
 
@@ -326,7 +325,7 @@ def limit_reset(status: int, headers: Mapping[str, str]) -> float:
     """Seconds until Sentry's rate limit allows a request: 0.0 if it does now, or does not tell."""
     reached = status == 429 or headers.get("X-Sentry-Rate-Limit-Remaining") == "0"
     # There is rarely a Retry-After; the reset is a UTC epoch, or the word None.
-    after, reset = (integer(headers.get(n)) for n in ("Retry-After", "X-Sentry-Rate-Limit-Reset"))
+    after, reset = map(integer, map(headers.get, ("Retry-After", "X-Sentry-Rate-Limit-Reset")))
     known = after if after is not None else reset - time.time() if reset else 0
     return max(known, float(status == 429)) if reached else 0.0
 
@@ -551,9 +550,9 @@ def mask(value: Any, limits: Limits, key: str = "", depth: int = 0) -> Any:
     room = max(limits.items >> depth, min(limits.items, 2)) if depth < 6 else 0
     left = {"omitted": len(value) - room} if len(value) > room else {}
     if isinstance(value, dict):
+        if "value" in value and is_hidden(clean(value.get("name") or value.get("key"), 99)):
+            value = value | {"value": FILTERED}
         shown = [(clean(k, 99), v) for k, v in list(value.items())[:room]]
-        if is_hidden(clean(value.get("name") or value.get("key"), 99)):
-            shown = [(k, FILTERED if k == "value" else v) for k, v in shown]
         return {k: mask(v, limits, f"{key}.{k}"[-300:], depth + 1) for k, v in shown} | left
     if len(value) == 2 and isinstance(value[0], str) and is_hidden(value[0][:99]):
         value = [value[0], FILTERED]  # a header, as Sentry has them
@@ -593,7 +592,7 @@ def format_issue(issue: Object, *more: str) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
     life, someone = record(issue.get("lifetime")), record(issue.get("assignedTo"))
     row = pick(issue, "id", "shortId", "title", "culprit", "status", "level", *more, limit=90)
-    row |= {name: integer(issue.get(name)) for name in ("count", "userCount")}
+    row |= {"count": integer(issue.get("count")), "userCount": integer(issue.get("userCount"))}
     rest = {n: life.get(n) or issue.get(n) for n in ("firstSeen", "lastSeen", "permalink")}
     owner = clean(f"{someone.get('type')}:{someone.get('name')}", 40) if someone else None
     return row | pick(rest, *rest) | {"assignedTo": owner}
@@ -619,7 +618,7 @@ def format_stack(frames: list[Object], limits: Limits, around: int) -> Object:
     """
     own, last = [frame.get("inApp") is True for frame in frames], len(frames) - 1
     crash = last - own[::-1].index(True) if True in own else last
-    keys = [[frame.get(key) for key in ("filename", "function", "lineNo")] for frame in frames]
+    keys = [(f.get("filename"), f.get("function"), f.get("lineNo")) for f in frames]
     result, place, following = [], None, 0
     for i, frame in enumerate(frames):
         recursive = keys[i] in keys[max(0, i - 4) : i] and keys[i] in keys[i + 1 : i + 5]
@@ -659,8 +658,8 @@ def format_event(event: Object, trace: bool, env: bool, limits: Limits) -> Objec
     """What an event of any type tells about the crash."""
     chain, message = exception_chain(event), entry(event, "message")
     threads = listed(entry(event, "threads").get("values"))  # first the exception's, or crashed
-    own = [exception.get("threadId") for exception in chain[:1]]
-    threads.sort(key=lambda t: (t.get("id") not in own, t.get("crashed") is not True))
+    own = chain[0].get("threadId") if chain else None
+    threads.sort(key=lambda t: (t.get("id") != own, t.get("crashed") is not True))
     frames = frames_of(*chain[:1], *threads, {"stacktrace": entry(event, "stacktrace")})
     tags = {clean(t.get("key"), 99): t.get("value") for t in listed(event.get("tags"))}
     text = message.get("formatted") or message.get("message") or event.get("message")
@@ -884,7 +883,7 @@ RESOURCE = {"uri": "sentry://issues/recent", "name": "recent", "mimeType": "appl
 # --- 8. Protocol: parse_message, Endpoint (modelcontextprotocol.io/specification, jsonrpc.org) ----
 
 LISTEN, SLOW = "subscriptions/listen", ("tools/call", "resources/read")  # SLOW wait for Sentry
-VERSION, CLIENT, LEVEL = (META + name for name in ("protocolVersion", "clientInfo", "logLevel"))
+VERSION, CLIENT, LEVEL = META + "protocolVersion", META + "clientInfo", META + "logLevel"
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 IDENTITY = {"name": "sentry-mcp", "title": "Sentry", "version": __version__}
 #: How long a modern result may be kept: the lists never change.
@@ -1097,8 +1096,8 @@ class Server(Endpoint):
             pass  # the first call tells
         while True:
             time.sleep(1)
-            late = time.monotonic() - OVERTIME_SECONDS
-            for call in [c for c in list(self._calls) if c.method in SLOW and c.deadline < late]:
+            late = time.monotonic() - CALL_SECONDS - OVERTIME_SECONDS
+            for call in [c for c in list(self._calls) if c.method in SLOW and c.begun < late]:
                 unknown = UNCONFIRMED if call.params.get("name") == "sentry_resolve_issue" else ""
                 self._end(call, SentryError(f"Sentry took too long. Call again later.{unknown}"))
 
