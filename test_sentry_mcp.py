@@ -2587,6 +2587,20 @@ class TestFormatters:
         assert len(shown) <= 2 + 4 * size + 1
         assert (shown[0]["function"], shown[-1]["function"]) == ("main", "crash")
 
+    def test_calls_from_other_lines_are_no_recursion(self) -> None:
+        frames = [frame("a.py", "f", line, "f()\n") for line in range(1, 9)]
+        assert [shown["lineNo"] for shown in shown_frames(*frames)] == list(range(1, 9))
+
+    def test_the_stack_is_of_the_thread_that_raised(self) -> None:
+        stacks = [{"frames": [frame(f"{n}.py", "f", n, "x\n")]} for n in (1, 2)]
+        crashed = {"id": 1, "crashed": True, "stacktrace": stacks[0]}
+        other = {"id": 2, "crashed": False, "stacktrace": stacks[1]}
+        error = {"type": "E", "value": "x", "threadId": 2}
+        threads = ("threads", {"values": [crashed, other]})
+        event = event_of(("exception", {"values": [error]}), threads)
+        assert format_all(event)["crashedAt"] == "2.py:2 in f"
+        assert format_all(event_of(threads))["crashedAt"] == "1.py:1 in f"
+
     def test_runs_of_library_frames_are_folded(self) -> None:
         library = [frame(f"lib{n}.py", "call", n, "") for n in range(30)]
         own = frame("a.py", "f", 1, "x\n")
@@ -3066,6 +3080,9 @@ class TestHostileInside:
         shown = json.dumps(m.mask(value, m.FULL))
         assert "Filtered" in shown and not re.search(r"""["' =]x["'& \\]""", shown)
 
+    def test_a_secret_that_is_not_there_is_not_made_up(self) -> None:
+        assert m.mask({"name": "password", "size": 8}, m.FULL) == {"name": "password", "size": 8}
+
     @pytest.mark.parametrize("name", ["query", "environment"])
     def test_half_a_character_is_no_text(self, name: str) -> None:
         schema = m.TOOLS["sentry_search_issues"].listed["inputSchema"]
@@ -3083,10 +3100,11 @@ class TestHostileInside:
             done.release()
 
         names = {1: "sentry_search_issues", 2: "sentry_resolve_issue"}
-        for number, method in ((1, "tools/call"), (2, "tools/call"), (3, "resources/read")):
+        methods = ("tools/call", "tools/call", "resources/read", "tools/call")
+        for number, (method, age) in enumerate(zip(methods, (55, 55, 55, 40)), 1):  # noqa: B905
             params = {"name": names.get(number)}
             call = m.Call({"id": number, "method": method, "params": params}, respond)
-            call.begun -= 100
+            call.begun -= age
             server._calls.add(call)
         threading.Thread(target=server._watch, daemon=True).start()
         assert all(done.acquire(timeout=20) for _ in range(3))
@@ -3094,7 +3112,7 @@ class TestHostileInside:
             text = told[number]["result"]["content"][0]["text"]
             assert "took too long" in text and ("unknown" in text) is (number == 2)
         assert told[3]["error"]["code"] == m.INTERNAL_ERROR
-        assert server._calls == set()
+        assert [call.id for call in server._calls] == [4]
 
     def test_a_user_is_hidden_where_a_local_has_the_name_of_a_field(self) -> None:
         local = {"context": {"who": PERSON["name"]}, "type": PERSON["username"]}
