@@ -1013,7 +1013,7 @@ class Log(io.TextIOBase):
     left = LOG_BYTES
 
     def write(self, text: str) -> int:
-        data = text.encode("utf-8", "replace")[: self.left]
+        data = text.encode("utf-8", "replace")[: max(self.left, 0)]  # threads may overdraw
         self.left -= len(data)
         try:
             os.write(2, data)
