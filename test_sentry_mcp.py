@@ -2886,6 +2886,9 @@ class TestProtocol:
             assert log.write("é\ud800x\n") == 4
         log.flush()
         assert 3000 < len(capfd.readouterr().err.encode()) <= 4096
+        log.left = -9  # as two threads leave it that take the last bytes at once
+        log.write("x" * 99)
+        assert capfd.readouterr().err == ""
 
     @pytest.mark.parametrize("auth", [None, 5, {}, {"scopes": None}, {"scopes": [None, {}]}])
     def test_a_check_of_odd_answers_says_something(self, web: Any, auth: Any) -> None:
