@@ -59,7 +59,8 @@ __version__ = "1.0.0"
 
 LEGACY_REVISIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # with a handshake
 MODERN_REVISION = "2026-07-28"  # without: each request says which revision it is in
-META = "io.modelcontextprotocol/"
+META = "io.modelcontextprotocol/"  # begins the keys of _meta that are MCP's own
+VERSION, CLIENT, LEVEL = META + "protocolVersion", META + "clientInfo", META + "logLevel"
 LINE_BYTES = BODY_BYTES = 16 * 2**20  # longest message of the client, longest answer of Sentry
 #: What an ordinary event may take of the model's context; the largest result, both of its copies
 #: (structured and text) together.
@@ -105,8 +106,8 @@ def read_env_file(path: str, mentions: str = "SENTRY_") -> dict[str, str | None]
     """The variables of an env file (not ${...}), or ValueError; there need be no DOTENV. {} if it
     does not mention what is looked for: dotenv is slow to import. -sig: Notepad marks UTF-8."""
     try:
-        none = path == DOTENV and not os.path.isfile(path)
-        with io.StringIO() if none else open(path, encoding="utf-8-sig") as file:
+        absent = path == DOTENV and not os.path.isfile(path)
+        with io.StringIO() if absent else open(path, encoding="utf-8-sig") as file:
             text = file.read()
     except (OSError, UnicodeError) as error:
         raise ValueError(f"{path} cannot be read ({type(error).__name__})") from error
@@ -254,7 +255,7 @@ class Call:
         self.request, self.id, self.method = request, request.get("id"), request.get("method")
         self.params = record(request.get("params"))
         self.meta = record(self.params.get("_meta"))
-        self.modern = f"{META}protocolVersion" in self.meta  # the era (basic/versioning)
+        self.modern = VERSION in self.meta  # the era (basic/versioning)
         self.over, self._lock, self.turn = threading.Event(), threading.Lock(), threading.Lock()
         self._respond, self._notify, self.begun = respond, notify, time.monotonic()
 
@@ -393,7 +394,7 @@ class Sentry:
         # To be read, an issue may keep quiet about its project; to be changed (no event), not.
         ensure(self.in_project(issue, event != ""), SentryError, text, "ISSUE_NOT_FOUND", 404)
         beside.join()
-        ensure(isinstance(found[0], dict), lambda: found[0])
+        ensure(isinstance(found[0], dict), lambda: found[0])  # else the error that get_event met
         return issue, found[0]
 
     def write(self, call: Call, method: str, path: str, body: Object) -> Object:
@@ -883,7 +884,6 @@ RESOURCE = {"uri": "sentry://issues/recent", "name": "recent", "mimeType": "appl
 # --- 8. Protocol: parse_message, Endpoint (modelcontextprotocol.io/specification, jsonrpc.org) ----
 
 LISTEN, SLOW = "subscriptions/listen", ("tools/call", "resources/read")  # SLOW wait for Sentry
-VERSION, CLIENT, LEVEL = META + "protocolVersion", META + "clientInfo", META + "logLevel"
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 IDENTITY = {"name": "sentry-mcp", "title": "Sentry", "version": __version__}
 #: How long a modern result may be kept: the lists never change.
@@ -1164,7 +1164,7 @@ def main() -> int:
         parser.add_argument("--check", action="store_true", help="test the configuration and exit")
         parser.add_argument("--env-file", metavar="PATH", default="", help="read variables from it")
         parser.add_argument("--version", action="version", version=__version__)
-        env_file, checks = parser.parse_args().env_file, parser.parse_args().check
+        env_file, checks = (given := parser.parse_args()).env_file, given.check
     sentry = Sentry(os.environ, env_file, log.write)
     if checks:
         for line in check(sentry):
