@@ -42,13 +42,13 @@ import sys
 def own_path() -> list[str]:
     """`sys.path` without the folders of this file and of a link to it, the working directory, and
     relative entries of PYTHONPATH: modules there may be anybody's. (A checkout is others' work.)"""
-    relative = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    folders = [os.path.dirname(__file__), os.path.dirname(os.path.realpath(__file__))]
-    folders += [entry for entry in relative if not os.path.isabs(entry)]
+    folders = [os.path.dirname(path) for path in (__file__, os.path.realpath(__file__))]
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    relative = [entry for entry in entries if not os.path.isabs(entry)]
     try:
-        foreign = {os.path.realpath(folder) for folder in folders}
+        foreign = {os.path.realpath(folder) for folder in folders + relative}
     except OSError:  # the working directory is gone, and with it what is relative to it
-        foreign = {os.path.realpath(folder) for folder in folders[:2]}
+        foreign = {os.path.realpath(folder) for folder in folders}
     return [entry for entry in sys.path if entry and os.path.realpath(entry) not in foreign]
 
 
@@ -63,7 +63,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
@@ -153,8 +153,9 @@ class EnvFile:
             except UnicodeError as error:
                 raise ValueError(f"{self.path} is not UTF-8: save it as UTF-8") from error
             except OSError as error:
-                problem = "it is a folder" if os.path.isdir(self.path) else error.strerror
-                raise ValueError(f"{self.path} cannot be read: {problem}") from error
+                if os.path.isdir(self.path):  # Windows says that permission is denied
+                    raise ValueError(f"{self.path} is a folder, not a file") from error
+                raise ValueError(f"{self.path} cannot be read: {error.strerror}") from error
             if not os.path.isfile(self.path):
                 self._kept = text
             return text
@@ -209,7 +210,7 @@ def load_config(environ: Mapping[str, str], file: EnvFile) -> Config:
     if missing:
         raise ValueError(f"Missing: {missing}. Set it in the client or in {file.path}")
     warning = keep_url_with_token(sources, layers)
-    value = {name: layers[source][name].strip() for name, source in sources.items()}
+    value = {name: layers[sources[name]][name].strip() for name in VARIABLES}
     for name, (_, pattern, wrong) in VARIABLES.items():
         if not re.fullmatch(pattern, value[name], re.A):
             raise ValueError(f"{name} {wrong}")
@@ -327,8 +328,9 @@ NETWORK_ERRORS = (
 
 def quoted(words: str, limit: int = 300) -> str:
     """What others wrote, as it may stand at the end of a message: on one line, in quotes."""
-    text = "".join(c if c.isprintable() else " " for c in words[: 4 * limit])
-    return '"{}"'.format(" ".join(text.split()).replace('"', "'")[:limit])
+    shown = [c if c.isprintable() else " " for c in words[: 4 * limit]]
+    line = " ".join("".join(shown).split())
+    return '"' + line[:limit].replace('"', "'") + '"'
 
 
 def reason(body: Any) -> str:
@@ -353,17 +355,22 @@ def map_http_error(answer: Answer, config: Config, subject: str, wait: float = 0
     `subject`: what a 404 says is not there. `wait`: seconds until Sentry's limit is over.
     """
     status = answer.status
-    family = 500 if status == 408 else min(max(status // 100, 2), 5) * 100
-    kind = status if status in HTTP_ERRORS else family
+    family = min(max(status // 100, 2), 5) * 100
+    if status == 408:
+        family = 500
     words = reason(answer.body).replace(config.token, FILTERED)
+    kind = family
+    if status in HTTP_ERRORS:
+        kind = status
     if status in (401, 403) and config.token.startswith("sntrys_"):
         kind = ORGANIZATION_TOKEN
     elif words.startswith("<") and family < 500:
         kind = WEB_PAGE
     code, message = HTTP_ERRORS[kind]
-    seconds = int(wait + 0.999) if status == 429 else 0
+    seconds = int(wait + 0.999) * (status == 429)
     token = f"SENTRY_AUTH_TOKEN from {config.sources['SENTRY_AUTH_TOKEN']}"
-    text = message.format(status=status, subject=subject, wait=seconds, config=config, token=token)
+    facts = {"status": status, "subject": subject, "config": config, "token": token}
+    text = message.format(wait=seconds, **facts)
     location = answer.headers.get("Location", "")
     host = re.match(r"https?://([\w.-]{1,100}(:\d{1,5})?)(?=[/?#]|$)", location, re.A)
     if host and config.token not in host[1]:
@@ -376,7 +383,8 @@ def map_http_error(answer: Answer, config: Config, subject: str, wait: float = 0
 def map_network_error(error: Exception, url: str) -> SentryError:
     """The error for a request without an answer."""
     words = re.sub("with url: [^ ]*|host='[^']*'", "", repr(error))
-    _, problem, sent = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
+    rows = [row for row in NETWORK_ERRORS if re.search(row[0], words)]
+    _, problem, sent = rows[0]
     text = f"Cannot use {url}: {problem}."
     openssl = re.search(r"certificate verify failed: ([^(]+)", words)
     if openssl:
@@ -442,7 +450,7 @@ class Deadline:
 
 
 class Background:
-    """A function that runs in a daemon thread of its own; at once, if none can be started."""
+    """A function that ends, in a daemon thread of its own; at once, if none can be started."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -561,24 +569,28 @@ class Transport:
         with self._parsing:
             text = received.decode(errors="replace").replace(self._config.token, FILTERED)
             try:
-                return json.loads(text, parse_constant=str, parse_int=short_integer)
+                return json.loads(text, parse_constant=str, parse_int=integer_or_digits)
             except (ValueError, RecursionError):
                 return text
 
 
-def short_integer(digits: str) -> int | str:
-    """A number, or its digits where JavaScript could not count that far."""
-    return int(digits) if len(digits) < 17 else digits
-
-
 def integer(value: object) -> int | None:
     """The whole number that Sentry sends, as such or as a string; else None."""
-    return int(str(value)) if re.fullmatch("-?[0-9]{1,18}", str(value)) else None
+    if not re.fullmatch("-?[0-9]{1,18}", str(value)):
+        return None
+    return int(str(value))
+
+
+def integer_or_digits(digits: str) -> int | str:
+    """A number, or its digits where JavaScript could not count that far."""
+    if len(digits) > 16:
+        return digits
+    return int(digits)
 
 
 def limit_reset(answer: Answer) -> float:
     """Seconds until Sentry's rate limit allows a request: 0.0 if it does now, or does not tell."""
-    at_least = 1.0 if answer.status == 429 else 0.0
+    at_least = float(answer.status == 429)
     if not at_least and answer.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
         return 0.0
     wait = integer(answer.headers.get("Retry-After"))  # rare, and from proxies
@@ -594,13 +606,15 @@ def limit_reset(answer: Answer) -> float:
 def record(value: Any, *path: str) -> Object:
     """The JSON object at the end of a path of keys, else {}."""
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        value = record(value).get(key)
     return value if isinstance(value, dict) else {}
 
 
 def records(value: Any) -> list[Object]:
     """The objects of a JSON list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    return [item for item in value if isinstance(item, dict)]
 
 
 EVENT_ID = "[0-9a-f]{32}"
@@ -690,7 +704,8 @@ class Sentry:
     def search(self, deadline: Deadline, **params: Any) -> Answer:
         """One page of the organization's issue list, of the project."""
         project = self.config.project
-        params["project" if project.isdigit() else "projectSlug"] = project
+        key = "project" if project.isdigit() else "projectSlug"
+        params[key] = project
         params["collapse"] = ["filtered", "unhandled"]
         subject = "such organization (or environment)"
         return self.request(deadline, "GET", self._path(), subject, params=params)
@@ -712,8 +727,9 @@ class Sentry:
         issue = self.issue(deadline, issue_id, may_be_silent=True)
         found: Object = beside.result()
         project = record(issue, "project").get("id") or found.get("projectID")
-        is_foreign = str(found.get("projectID") or project) != str(project)
-        return issue, {} if is_foreign else found
+        if str(found.get("projectID") or project) != str(project):
+            found = {}  # of another project
+        return issue, found
 
     def _event(self, deadline: Deadline, issue_id: str, event: str) -> Object:
         """An event by its name or id, or the newest that a search finds. (Rows of the list lack
@@ -723,7 +739,8 @@ class Sentry:
             if ":" in event:
                 params = {"query": event, "per_page": 1}
                 rows = self.request(deadline, "GET", path, "such issue", params=params).body
-                event = "".join(str(row.get("eventID")) for row in records(rows)[:1])
+                ids = [str(row.get("eventID")) for row in records(rows)]
+                event = ids[0] if ids else ""
             if not re.fullmatch(f"{EVENT_ID}|{EVENT_NAME}", event):
                 return {}
             return record(self.request(deadline, "GET", f"{path}{event}/", "such event").body)
@@ -757,8 +774,10 @@ class Sentry:
     def in_project(self, issue: Object, unknown: bool) -> bool:
         """Whether the issue is of the configured project; `unknown` where it does not say."""
         project = record(issue, "project")
-        known = {str(project[key]) for key in ("id", "slug") if project.get(key)}
-        return self.config.project in known if known else unknown
+        known = [str(project[key]) for key in ("id", "slug") if project.get(key)]
+        if not known:
+            return unknown
+        return self.config.project in known
 
     def request(
         self, deadline: Deadline, method: str, path: str, subject: str, **content: Any
@@ -772,7 +791,8 @@ class Sentry:
         if answer.status == 429 and limit_reset(answer) <= MAX_WAIT_SECONDS:
             answer = self._send(deadline, method, path, **content)
         if 200 <= answer.status < 300:
-            if isinstance(answer.body, list if "params" in content else dict) and answer.body != {}:
+            expected = list if "params" in content else dict
+            if isinstance(answer.body, expected) and answer.body != {}:
                 return answer
             if answer.status == 204 and method != "GET":
                 return answer._replace(body={})
@@ -850,7 +870,8 @@ SERVICE_TOKEN = re.compile(
     | (?:gl[a-z]{2,5}|sk|rk|pk|xox[a-z]|xapp|xwfp|pul|pplx|tskey|sq0\w{3}|NR[A-Z]{2}|PMAK|CFPAT
         |FLW[A-Z]{5,}(?:_[A-Z]+)?|HRKU|key|pat|ico|api|sdk|mob|dp\.\w{2,5}|lob|gsk|fio-u|tok|v1\.0)
       [-_.](?=[\w.-]*[0-9])[\w.~-]{16,}
-    | (?:sk|pk)\.eyJ[\w.-]{20,} | AT(?:ATT3|CTT3|BB)[\w=-]{16,} | cio[A-Za-z0-9]{32} | oy2[a-z0-9]{43}
+    | (?:sk|pk)\.eyJ[\w.-]{20,} | AT(?:ATT3|CTT3|BB)[\w=-]{16,}
+    | cio[A-Za-z0-9]{32} | oy2[a-z0-9]{43}
     | dapi[0-9a-f]{32} | sq[upa]_[0-9a-f]{40} | AC[0-9a-f]{32} | SK[0-9a-f]{32}
     | [0-9a-f]{32}-us[0-9]{1,2} | [0-9]{8,10}:AA[\w-]{32,34}
     )""",
@@ -882,7 +903,8 @@ ASSIGNMENT = re.compile(
 VALUE = re.compile(
     r"""(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))[^\n]){1,4000})
         (?: (?P=quote) | (?P<open>$|\.\.\.|…) )
-    | (?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)? (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)""",
+    | (?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?
+      (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)""",
     re.X | re.I,
 )
 EMAIL = re.compile(
@@ -899,11 +921,11 @@ LONG = re.compile(r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{
 #: Part of a URL that is percent-encoded.
 ENCODED = re.compile(r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*")
 #: Words that are told even if they are the name of an event's user.
-COMMON_WORDS = frozenset(
-    "admin administrator root test tester guest system user users none null anonymous unknown curl "
-    "wget get post put patch delete head options python java node ruby http https localhost default "
-    "public private support info nobody staging production development service error true false "
-    "main master backend frontend client server customer account name email".split()
+COMMON_WORDS = re.compile(
+    "admin(istrator)?|root|test(er)?|guest|system|users?|none|null|anonymous|unknown|curl|wget|get"
+    "|post|put|patch|delete|head|options|python|java|node|ruby|http|https|localhost|default|public"
+    "|private|support|info|nobody|staging|production|development|service|error|true|false|main"
+    "|master|backend|frontend|client|server|customer|account|name|email"
 )
 #: Keys of results that are the server's own words.
 MARKS = ("notice", "note", "omitted", "shortened", "hint")
@@ -930,24 +952,24 @@ def is_personal_name(path: str) -> bool:
 
 def is_random(text: str) -> bool:
     """Whether it is no words: capitals, small letters and digits change too often for that."""
-    if not re.search("[a-z]", text) or not re.search("[A-Z]", text):
-        return False
     numbers = re.findall("[0-9]+", text)
+    if not numbers or not re.search("[a-z]", text) or not re.search("[A-Z]", text):
+        return False
     pieces = re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^A-Za-z0-9]+", text)
-    return len(numbers) > 0 and len(pieces) + 2 * len(numbers) > 0.58 * len(text)
+    return len(pieces) + 2 * len(numbers) > 0.58 * len(text)
 
 
 def looks_secret(name: str, value: str, is_quoted: bool) -> bool:
     """Whether the value of an assignment in a text is a secret: `token: 'else'` is none."""
-    has_digit = bool(re.search("[0-9]", value))
     if not is_secret_name(name):
-        doubtful = is_quoted and bool(DOUBTFUL_NAME.search(snake_case(name)))
-        return doubtful and has_digit and bool(re.fullmatch("(?=.*[A-Z])[A-Za-z0-9]{12,}", value))
-    if re.search(r"\s", value) or value.isdigit() and len(value) < 6:
+        mixed = re.fullmatch("(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{12,}", value)
+        return is_quoted and bool(mixed and DOUBTFUL_NAME.search(snake_case(name)))
+    if value.isdigit():
+        return len(value) > 5 and not snake_case(name).endswith("tokens")
+    if re.search(r"\s", value) or len(value) < 5:
         return False
-    if snake_case(name).endswith("tokens") and value.isdigit():
-        return False
-    return len(value) >= 5 and (has_digit or is_quoted and not value.islower()) or len(value) > 15
+    is_word = value.islower() or not is_quoted
+    return len(value) > 15 or not is_word or bool(re.search("[0-9]", value))
 
 
 def hide_people(text: str) -> str:
@@ -955,17 +977,18 @@ def hide_people(text: str) -> str:
     if "@" in text or "%40" in text or "＠" in text:
         text = EMAIL.sub("[email]", text)
     if re.search("[0-9]{3}", text):
-        text = CARD.sub(lambda found: FILTERED if is_card(found[0]) else found[0], text)
+        text = CARD.sub(hide_card, text)
         text = IBAN.sub(FILTERED, text)
         text = US_SOCIAL_SECURITY.sub(FILTERED, text)
     return text
 
 
-def is_card(text: str) -> bool:
-    """The check digit of ISO/IEC 7812-1."""
-    digits = [int(digit) for digit in reversed(re.sub("[^0-9]", "", text))]
+def hide_card(found: re.Match[str]) -> str:
+    """By the check digit of ISO/IEC 7812-1."""
+    digits = [int(digit) for digit in reversed(re.sub("[^0-9]", "", found[0]))]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
-    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
+    is_card = (sum(digits[::2]) + sum(doubled)) % 10 == 0
+    return FILTERED if is_card else found[0]
 
 
 def hide_token(found: re.Match[str]) -> str:
@@ -994,10 +1017,11 @@ def hide_assigned(text: str, quoted_only: bool = False) -> str:
         value = VALUE.match(text, found.end())
         if not value or found.start() < done:
             continue
-        group = "quoted" if value["quote"] else "plain"
-        if quoted_only and group == "plain":
+        is_quoted = bool(value["quote"])
+        group = "quoted" if is_quoted else "plain"
+        if quoted_only and not is_quoted:
             continue
-        if looks_secret(found["name"], value[group], group == "quoted") or value["scheme"]:
+        if looks_secret(found["name"], value[group], is_quoted) or value["scheme"]:
             parts += [text[done : value.start(group)], FILTERED]
             done = value.end(group)
     return "".join(parts) + text[done:]
@@ -1022,7 +1046,8 @@ def visible(text: str) -> str:
         text = BLANK.sub("", text)
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text)
+    shown = [c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text]
+    return "".join(shown)
 
 
 def filtered(value: Any, limit: int, hide: Callable[[str], str]) -> str:
@@ -1033,7 +1058,9 @@ def filtered(value: Any, limit: int, hide: Callable[[str], str]) -> str:
     most = 4 * limit + 4000
     text = hide(hide_people(visible(whole[:most])))
     left = len(text) - limit + len(whole[most:])
-    return f"{text[:limit]}… [{left} more characters]" if left > 0 else text
+    if left <= 0:
+        return text
+    return f"{text[:limit]}… [{left} more characters]"
 
 
 def clean(value: Any, limit: int) -> str:
@@ -1090,17 +1117,21 @@ def room_in_each(values: list[Any], room: int) -> int:
 
 
 def mask_object(fields: Object, room: int, limit: int, path: str) -> Object:
+    """Of `{"name": "password", "value": ...}` the value is hidden by its pair's name."""
     shown = list(fields.items())[:room]
     each = room_in_each([value for _, value in shown], room)
     result = {}
     name = ""
     for key, value in shown:
-        lower = key.lower()
-        if lower in ("name", "key"):  # {"name": "password", "value": ...}
+        own = key
+        if key.lower() in ("name", "key"):
             name = str(value)[:99]
-        own = f"{path}.{name if lower == 'value' and name else key}"[-200:]
+        elif key.lower() == "value":
+            own = name or key
         told = clean(key, 99)
-        result[f"{told}_" if told in MARKS else told] = mask(value, each, limit, own)
+        if told in MARKS:
+            told += "_"
+        result[told] = mask(value, each, limit, f"{path}.{own}"[-200:])
     if len(fields) > room:
         result["omitted"] = len(fields) - room
     return result
@@ -1112,10 +1143,12 @@ def mask_list(items: list[Any], room: int, limit: int, path: str) -> list[Any]:
     result: list[Any] = []
     before = ""
     for item in items[:room]:
-        named = before and isinstance(item, str) and is_hidden(before, item)
-        if named and (len(items) < 4 or looks_secret(before, item, is_quoted=True)):
-            item = FILTERED
-        before = item[:99] if isinstance(item, str) else ""
+        if isinstance(item, str):
+            named = before and is_hidden(before, item)
+            likely = len(items) < 4 or looks_secret(before, item, is_quoted=True)
+            before = item[:99]
+            if named and likely:
+                item = FILTERED
         result.append(mask(item, each, limit, path))
     if len(items) > room:
         result.append({"omitted": len(items) - room})
@@ -1126,9 +1159,10 @@ def names_of(event: Object) -> list[str]:
     """How the people are called whom the event is about: what is told of them nowhere."""
     people = [record(event, "user"), record(event, "userReport")]
     people.append(record(event, "contexts", "feedback"))
-    keys = ("email", "ip_address", "username", "name", "contact_email")
-    names = [str(person.get(key) or "").strip()[:200] for person in people for key in keys]
-    return [name for name in names if len(name) > 3 and name.lower() not in COMMON_WORDS]
+    names = []
+    for key in ("email", "ip_address", "username", "name", "contact_email"):
+        names += [str(person.get(key) or "").strip()[:200] for person in people]
+    return [name for name in names if len(name) > 3 and not COMMON_WORDS.fullmatch(name.lower())]
 
 
 def spelled(name: str) -> str:
@@ -1159,8 +1193,10 @@ def replace_names(value: Any, pattern: re.Pattern[str]) -> Any:
         return [replace_names(item, pattern) for item in value]
     if not isinstance(value, dict):
         return value
-    kept = PLACES if value.keys() & {"inApp", "handled", "crashedAt"} else ()
-    return {k: v if k in kept else replace_names(v, pattern) for k, v in value.items()}
+    result = {key: replace_names(item, pattern) for key, item in value.items()}
+    if value.keys() & {"inApp", "handled", "crashedAt"}:
+        result |= {key: value[key] for key in PLACES if key in value}
+    return result
 
 
 # --- 8. Formatters: fit, format_issue, format_event, format_crumb --------------------------------
@@ -1193,14 +1229,14 @@ STEPS = (
     Limits(2000, 200, 0, 6, 6, 12, 16, 100, 1),
     Limits(1000, 100, 0, 4, 4, 6, 8, 50, 1),
 )
-HALVINGS = 7  # of the last step, for what is still too large for a reply at all
 CHAIN = 40  # exceptions of one event
 HISTORY = 5  # steps of an issue's history
 CALLERS = 5  # callers of the crash whose local variables are shown
 #: Steps of an issue's history that matter for a fix.
 TOLD_STEPS = re.compile("note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating")
 #: The entries of an event that are told in a form of their own, or are of no use here.
-KNOWN_ENTRIES = "exception threads stacktrace message request breadcrumbs debugmeta spans".split()
+KNOWN_ENTRIES = {"exception", "threads", "stacktrace", "message", "request", "breadcrumbs"}
+UNUSED_ENTRIES = {"debugmeta", "spans"}
 WHY_SHOWN = (
     "It raised the exception.",
     "It crashed.",
@@ -1211,17 +1247,25 @@ WHY_SHOWN = (
 dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
+def size(result: Object) -> int:
+    """In bytes, as it is sent."""
+    return len(dump(result).encode())
+
+
 def fit(build: Callable[[Limits], Object], aim: int = ORDINARY_BYTES) -> Object:
     """The richest reply of at most `aim` bytes; else the crash alone, in what may be sent."""
-    halved = [Limits(*(n >> i for n in STEPS[-1])) for i in range(HALVINGS)]
-    for limits in (*STEPS, *halved):
+    for limits in STEPS:
         result = build(limits)
         if limits != STEPS[0]:
             result["shortened"] = SHORTENED
-        size = len(dump(result).encode())
-        if size <= aim or (limits in halved and size <= REPLY_BYTES):
+        if size(result) <= aim:
             return result
-    raise SentryError("Too large to be shortened. Open the issue in Sentry.", status=200)
+    while size(result) > REPLY_BYTES:
+        if not any(limits):
+            raise SentryError("Too large to be shortened. Open the issue in Sentry.", status=200)
+        limits = Limits(*(bound // 2 for bound in limits))
+        result = {**build(limits), "shortened": SHORTENED}
+    return result
 
 
 def present(**fields: Any) -> Object:
@@ -1236,8 +1280,10 @@ def pick(source: Object, *names: str, limit: int = 200) -> Object:
 
 def format_issue(issue: Object, limit: int = 200) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
+    assigned = None
     owner = record(issue, "assignedTo")
-    assigned = clean(f"{owner.get('type')}:{owner.get('name')}", 40) if owner else None
+    if owner:
+        assigned = clean(f"{owner.get('type')}:{owner.get('name')}", 40)
     return {
         **pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=limit),
         "count": integer(issue.get("count")),
@@ -1252,13 +1298,15 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
 def format_whole_issue(issue: Object) -> Object:
     """An issue with what only its detail has."""
     kind = clean(issue.get("issueType"), 60)
+    if kind == "error":
+        kind = ""
     steps = records(issue.get("activity"))
     told = [step for step in steps if TOLD_STEPS.fullmatch(str(step.get("type")))]
     return {
         **format_issue(issue),
         **pick(issue, "platform", "substatus"),
         **present(
-            issueType="" if kind == "error" else kind,
+            issueType=kind,
             firstRelease=clean(record(issue, "firstRelease").get("version"), 100),
             lastRelease=clean(record(issue, "lastRelease").get("version"), 100),
             history=[format_step(step) for step in told[:HISTORY]],
@@ -1269,9 +1317,7 @@ def format_whole_issue(issue: Object) -> Object:
 def format_step(step: Object) -> Object:
     """What was done to the issue, and not by whom."""
     data = record(step, "data")
-    return present(
-        type=clean(step.get("type"), 40),
-        date=clean(step.get("dateCreated"), 40),
+    return pick(step, "type", "dateCreated", limit=40) | present(
         text=clean(data.get("text"), 300),
         version=clean(data.get("version"), 100),
         commit=clean(record(data, "commit").get("id"), 60),
@@ -1280,8 +1326,10 @@ def format_step(step: Object) -> Object:
 
 def entry(event: Object, kind: str) -> Object:
     """The data of the event's entry of that kind; {} if it has none."""
-    entries = [e for e in records(event.get("entries")) if e.get("type") == kind]
-    return record(entries[0], "data") if entries else {}
+    for candidate in records(event.get("entries")):
+        if candidate.get("type") == kind:
+            return record(candidate, "data")
+    return {}
 
 
 def frames_of(*owners: Object) -> list[Object]:
@@ -1302,38 +1350,38 @@ def format_place(frame: Object) -> Object:
     """The names that find the frame's code: a bare file name needs its folder or module."""
     file = clean_place(frame.get("filename"))
     path = clean_place(frame.get("absPath"))
-    if not has_folder(file) and path.endswith(file):
-        file = path or clean_place(frame.get("package"))
+    module = clean_place(frame.get("module"))
     address = clean(frame.get("instructionAddr"), 40)
     function = clean_place(frame.get("function") or frame.get("symbol")) or address
     line = integer(frame.get("lineNo")) or None
-    return {
-        "filename": file or None,
-        "function": function or None,
-        "lineNo": line,
-        **present(
-            module="" if has_folder(file) else clean_place(frame.get("module")),
-            instructionAddr="" if line else address,
-        ),
-    }
+    if not has_folder(file) and path.endswith(file):
+        file = path or clean_place(frame.get("package"))
+    if has_folder(file):
+        module = ""
+    if line:
+        address = ""
+    place = {"filename": file or None, "function": function or None, "lineNo": line}
+    return place | present(module=module, instructionAddr=address)
 
 
 def one_line(place: Object) -> str:
     """`file:line in module.function`, as far as it is known."""
     where = f"{place['filename'] or ''}:{place['lineNo'] or ''}".strip(":")
     function = f"{place.get('module', '')}.{place['function'] or ''}".strip(".")
-    return f"{where} in {function}" if where and function else where or function
+    return " in ".join(filter(None, (where, function)))
 
 
 def source_lines(frame: Object, around: int) -> list[list[Any]]:
     """Lines of source, each with its number, near the frame's own."""
     at = integer(frame.get("lineNo")) or 0
     pairs = frame.get("context")
+    if not isinstance(pairs, list):
+        return []
     found = []
-    for pair in pairs[:100] if isinstance(pairs, list) else ():
-        number = integer(pair[0]) if isinstance(pair, list) and len(pair) == 2 else None
-        if number is not None and abs(number - at) <= around:
-            found.append([number, clean_code(pair[1])])
+    for pair in pairs[:100]:
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int):
+            if abs(pair[0] - at) <= around:
+                found.append([pair[0], clean_code(pair[1])])
     return found
 
 
@@ -1351,9 +1399,10 @@ def frames_to_show(frames: list[Object], crash: int, most: int) -> list[int]:
     last = len(frames) - 1
     shown = []
     for i, key in enumerate(keys):
-        recursive = key in keys[max(0, i - 4) : i] and key in keys[i + 1 : i + 5]
+        is_after = key in keys[max(0, i - 4) : i]
+        is_before = key in keys[i + 1 : i + 5]
         in_library = own and not own & {i - 1, i, i + 1}
-        left_out = recursive or in_library or i <= last - most
+        left_out = (is_after and is_before) or in_library or i <= last - most
         if not left_out or i in (0, crash, last):
             shown.append(i)
     return shown
@@ -1376,27 +1425,32 @@ def format_frame(
 def format_stack(frames: list[Object], limits: Limits) -> Object:
     """The stack, and where it crashed: in the last in-app frame, or the last one. In-app frames,
     or else the last three, have source."""
+    if not frames:
+        return {"stacktrace": {"frames": []}}
+    last = len(frames) - 1
     own = own_frames(frames)
-    crash = own[-1] if own else len(frames) - 1
-    with_source = own or range(len(frames) - 3, len(frames))
-    variables = dict.fromkeys(own[-CALLERS - 1 :], limits.callers) | {crash: limits.local}
+    crash = (own or [last])[-1]
+    with_source = own or [last - 2, last - 1, last]
+    variables = dict.fromkeys(own[-CALLERS - 1 :], limits.callers)
+    variables[crash] = limits.local
     result: list[Object] = []
     following = 0
     for i in frames_to_show(frames, crash, limits.frames):
         if i > following:
             result.append({"omitted": i - following})
         following = i + 1
-        around = limits.around + 3 if i == crash else limits.around
+        around = limits.around + 3 * (i == crash)
         room = variables.get(i, 0)
         result.append(format_frame(frames[i], i in with_source, around, room, limits.value))
-    crashed = one_line(format_place(frames[crash])) if frames else ""
+    crashed = one_line(format_place(frames[crash]))
     return {**present(crashedAt=crashed), "stacktrace": {"frames": result}}
 
 
 def exception_chain(event: Object) -> list[Object]:
     """The one that surfaced, then its causes: by exception_id (depth first), else last to first."""
     data = entry(event, "exception")
-    chain = records(data.get("values"))[::-1] or records([data.get("value")])
+    chain = records(data.get("values")) or records([data.get("value")])
+    chain.reverse()
     chain.sort(key=lambda value: integer(record(value, "mechanism").get("exception_id")) or 0)
     return chain
 
@@ -1404,11 +1458,13 @@ def exception_chain(event: Object) -> list[Object]:
 def format_exception(value: Object, limit: int) -> Object:
     mechanism = record(value, "mechanism")
     handled = mechanism.get("handled")
+    if not isinstance(handled, bool):
+        handled = None
     return {
         "type": clean_place(value.get("type") or mechanism.get("type"), limit) or None,
         "value": clean(value.get("value"), limit) or None,
         **present(module=clean_place(value.get("module"), limit)),
-        "handled": handled if isinstance(handled, bool) else None,
+        "handled": handled,
     }
 
 
@@ -1434,28 +1490,37 @@ def format_chain(chain: list[Object], trace: bool, limits: Limits) -> Object:
 def crash_thread(event: Object, chain: list[Object]) -> tuple[Object, Object]:
     """The thread whose stack is shown; and, where there are several, which one it is and why."""
     threads = records(entry(event, "threads").get("values"))
-    raised = chain[0].get("threadId") if chain else None
+    raised = [value.get("threadId") for value in chain[:1] if value.get("threadId") is not None]
     best: Object = {}
     why = 5
     for thread in threads:
-        is_raised = raised is not None and thread.get("id") == raised
-        facts = (is_raised, thread.get("crashed"), thread.get("current"), frames_of(thread), True)
+        facts = (
+            thread.get("id") in raised,
+            thread.get("crashed"),
+            thread.get("current"),
+            frames_of(thread),
+            True,
+        )
         rank = [bool(fact) for fact in facts].index(True)
         if rank < why:
             best = thread
             why = rank
     if len(threads) < 2:
         return best, {}
-    return best, {"thread": {**pick(best, "name", "id", "state"), "shown": WHY_SHOWN[why]}}
+    told = pick(best, "name", "id", "state")
+    told["shown"] = WHY_SHOWN[why]
+    return best, {"thread": told}
 
 
 def format_data(event: Object, limits: Limits) -> Object:
     """What else tells of the error, above all in events without an exception."""
     occurrence = record(event, "occurrence")
-    path = "feedback" if record(event, "contexts", "feedback") else ""  # `name` is a person's there
+    path = ""
+    if record(event, "contexts", "feedback"):
+        path = "feedback"  # where `name` is a person's
     evidence = records(occurrence.get("evidenceDisplay"))
     for other in records(event.get("entries")):
-        if other.get("type") not in KNOWN_ENTRIES:
+        if str(other.get("type")) not in KNOWN_ENTRIES | UNUSED_ENTRIES:
             evidence.append(other)
     show = partial(mask, room=limits.data, limit=limits.value)
     return present(
@@ -1468,14 +1533,13 @@ def format_data(event: Object, limits: Limits) -> Object:
 
 
 def format_environment(event: Object, limits: Limits) -> Object:
-    request = entry(event, "request")
+    asked = entry(event, "request")
     show = partial(mask, room=limits.data, limit=limits.value)
-    shown = {key: show(request.get(key), path=key) for key in ("method", "url", "query", "data")}
+    request = present(**pick(asked, "method", "url", limit=limits.value))
+    for key in ("query", "data"):
+        request |= present(**{key: show(asked.get(key), path=key)})
     contexts = mask(record(event, "contexts"), limits.contexts, limits.value)
-    return {
-        **present(request=present(**shown), extra=show(record(event, "context"))),
-        "contexts": contexts,
-    }
+    return {**present(request=request, extra=show(record(event, "context"))), "contexts": contexts}
 
 
 def format_event(event: Object, trace: bool, environment: bool, limits: Limits) -> Object:
@@ -1486,25 +1550,31 @@ def format_event(event: Object, trace: bool, environment: bool, limits: Limits) 
     stack = format_stack(frames, limits)
     if not trace:
         del stack["stacktrace"]
-    tags = {clean(tag.get("key"), 99): tag.get("value") for tag in records(event.get("tags"))}
+    tags = {}
+    for tag in records(event.get("tags")):
+        tags[clean(tag.get("key"), 99)] = tag.get("value")
     message = entry(event, "message")
     text = message.get("formatted") or message.get("message") or event.get("message")
     if not chain:
         text = text or event.get("title")
     release = record(event, "release").get("version") or tags.get("release")
-    date = event.get("dateCreated") or event.get("dateReceived")
+    head = {
+        "eventId": event.get("eventID"),
+        "timestamp": event.get("dateCreated") or event.get("dateReceived"),
+        "release": release,
+        "environment": tags.get("environment"),
+    }
+    rest = format_data(event, limits)
+    if environment:
+        rest |= format_environment(event, limits)
     return {
-        "eventId": clean(event.get("eventID"), 40) or None,
-        "timestamp": clean(date, 40) or None,
-        "release": clean(release, 200) or None,
-        "environment": clean(tags.get("environment"), 99) or None,
+        **pick(head, *head),
         **present(message=clean(text, limits.text)),
         **format_chain(chain, trace, limits),
         **told_thread,
         **stack,
         "tags": mask(tags, limits.tags, limits.value),
-        **(format_environment(event, limits) if environment else {}),
-        **format_data(event, limits),
+        **rest,
     }
 
 
@@ -1512,15 +1582,16 @@ def format_crumb(crumb: Object, limits: Limits) -> Object:
     """One thing that happened before the crash."""
     told = pick(crumb, "timestamp", "type", "category", "level", limit=limits.value // 8 + 9)
     told |= pick(crumb, "message", limit=limits.text // 2)
-    return {**told, "data": mask(record(crumb, "data"), limits.data, limits.value) or None}
+    told["data"] = mask(record(crumb, "data"), limits.data, limits.value) or None
+    return told
 
 
 def in_order(crumbs: list[Object]) -> list[Object]:
     """By time; one whose time cannot be read stays behind its predecessor."""
     times = [""]
     for crumb in crumbs:
-        time_told = re.match(r"\d{4}-\d\d-\d\dT\d\d:[\d:.]+", str(crumb.get("timestamp")))
-        times.append(time_told[0] if time_told else times[-1])
+        found = re.match(r"\d{4}-\d\d-\d\dT\d\d:[\d:.]+", str(crumb.get("timestamp")))
+        times.append(found[0] if found else times[-1])
     order = sorted(range(len(crumbs)), key=times[1:].__getitem__)
     return [crumbs[i] for i in order]
 
@@ -1532,6 +1603,8 @@ KINDS = {"string": str, "boolean": bool, "number": int}  # every number here is 
 
 def undo_client(value: Any, kind: str) -> Any:
     """The value before clients and models spelled it in another type; None: not given."""
+    if value == "":
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value)
@@ -1541,22 +1614,22 @@ def undo_client(value: Any, kind: str) -> Any:
         return text.lower() == "true"
     if kind == "number" and type(value) is str and re.fullmatch(r"[0-9]{1,9}(\.0)?", text):
         return int(float(text))
-    return None if text == "" else value
+    return value
 
 
-def problem_with(value: Any, rule: Object) -> str:
-    """What is accepted, in words, if the value breaks the JSON Schema of its argument; else ""."""
+def check_argument(value: Any, rule: Object) -> tuple[bool, str]:
+    """Whether a value keeps to the JSON Schema of its argument; what is accepted, in words."""
     is_kind = type(value) is KINDS[rule["type"]]
     if "enum" in rule:
-        return "" if is_kind and value in rule["enum"] else f"one of {', '.join(rule['enum'])}"
+        return value in rule["enum"], f"one of {', '.join(rule['enum'])}"
     if rule["type"] == "number":
         fits = is_kind and rule["minimum"] <= value <= rule["maximum"]
-        return "" if fits else f"a whole number from {rule['minimum']} to {rule['maximum']}"
+        return fits, f"a whole number from {rule['minimum']} to {rule['maximum']}"
     if rule["type"] == "boolean":
-        return "" if is_kind else "true or false"
-    whole = is_kind and not re.search("[\ud800-\udfff]", value)  # half a character cannot be sent
-    fits = whole and len(value) <= rule["maxLength"]
-    return "" if fits else f"text of at most {rule['maxLength']} characters"
+        return is_kind, "true or false"
+    fits = is_kind and len(value) <= rule["maxLength"]
+    fits = fits and not re.search("[\ud800-\udfff]", value)  # half a character cannot be sent
+    return fits, f"text of at most {rule['maxLength']} characters"
 
 
 def validate(schema: Object, arguments: Object) -> Object:
@@ -1567,12 +1640,16 @@ def validate(schema: Object, arguments: Object) -> Object:
     result = {}
     for name, rule in rules.items():
         value = undo_client(arguments.get(name), rule["type"])
-        result[name] = rule.get("default") if value is None else value
-        if value is None and name in schema.get("required", ()):
-            problems.append(f"{name} is missing")
-        elif value is not None and problem_with(value, rule):
+        if value is None:
+            result[name] = rule.get("default")
+            if name in schema.get("required", ()):
+                problems.append(f"{name} is missing")
+            continue
+        result[name] = value
+        fits, accepted = check_argument(value, rule)
+        if not fits:
             shown = clean(json.dumps(value)[:200], 80)
-            problems.append(f"{name} must be {problem_with(value, rule)}, but is {shown}")
+            problems.append(f"{name} must be {accepted}, but is {shown}")
     if problems:
         raise invalid(f"{'; '.join(problems[:5])}.")
     return result
@@ -1686,9 +1763,10 @@ def read_event(
     event = parse_event(event, of_link)
     sentry.begin()
     issue, found = sentry.issue_and_event(deadline, number_or_short, event)
-    if found:
-        return issue, found, ""
-    return issue, found, NO_MATCH if ":" in event else NO_EVENT
+    note = ""
+    if not found:
+        note = NO_MATCH if ":" in event else NO_EVENT
+    return issue, found, note
 
 
 # fmt: off
@@ -1739,21 +1817,22 @@ def search_issues(
     is_direct = answer.headers.get("X-Sentry-Direct-Hit") == "1"  # then filters are ignored
     rows = records(answer.body)[:25]
     own = [row for row in rows if sentry.in_project(row, unknown=not is_direct)]
-    hits = integer(answer.headers.get("X-Hits")) or len(own)
+    total = len(own)
+    rest = {}
+    if not is_direct:
+        total = integer(answer.headers.get("X-Hits")) or total
+        if len(own) < len(rows):
+            rest["note"] = OTHER_PROJECTS
+    if not own:
+        rest["hint"] = NOTHING_FOUND
     link = answer.headers.get("Link", "")
     following = re.search(r'"next"; results="true"; cursor="([\w:.-]{1,100})"', link)
+    if following:
+        rest["nextCursor"] = following[1]
 
     def build(limits: Limits) -> Object:
-        return {
-            "notice": NOTICE,
-            "issues": [format_issue(row, limits.value // 4) for row in own],
-            "totalCount": len(own) if is_direct else hits,
-            **present(
-                nextCursor=following and following[1],
-                hint="" if own else NOTHING_FOUND,
-                note="" if is_direct or len(own) == len(rows) else OTHER_PROJECTS,
-            ),
-        }
+        issues = [format_issue(row, limits.value // 4) for row in own]
+        return {"notice": NOTICE, "issues": issues, "totalCount": total, **rest}
 
     return fit(build, REPLY_BYTES)
 
@@ -1783,9 +1862,11 @@ def get_issue_detail(
         told |= present(**{key: hide_names(told.get(key), names)})
 
     def build(limits: Limits) -> Object:
-        event = format_event(found, includeStacktrace, includeEnvironment, limits)
-        shown = hide_names(event, names) if found else None
-        return {"notice": NOTICE, "issue": told, "latestEvent": shown, **present(note=note)}
+        shown = None
+        if found:
+            shown = format_event(found, includeStacktrace, includeEnvironment, limits)
+        latest = hide_names(shown, names)
+        return {"notice": NOTICE, "issue": told, "latestEvent": latest, **present(note=note)}
 
     return fit(build)
 
@@ -1854,8 +1935,8 @@ def change_issue(sentry: Sentry, deadline: Deadline, before: Object, resolution:
     if after.get("status") != status or str(after.get("id", issue_id)) != issue_id:
         raise SentryError(f"{UNCONFIRMED} Sentry answered with another status.", status=200)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    change = clean(f"{before.get('shortId')} {before.get('status')} -> {status}", 200)
-    sentry.log(f"sentry_mcp: {now} {visible(change).replace(chr(10), ' ')}\n")
+    change = quoted(f"{before.get('shortId')} {before.get('status')} -> {status}")
+    sentry.log(f"sentry_mcp: {now} {change}\n")
     return after
 
 
@@ -1877,8 +1958,10 @@ def resolve_issue(
     issue_id, _ = parse_issue_id(sentry.config, issueId)
     sentry.begin()
     before = sentry.issue(deadline, issue_id)
+    after = before
     changed = not is_as_asked(before, resolution)
-    after = change_issue(sentry, deadline, before, resolution) if changed else before
+    if changed:
+        after = change_issue(sentry, deadline, before, resolution)
     note = ""
     if not is_as_asked(after, resolution):
         note = OTHERWISE
@@ -1961,8 +2044,10 @@ FIX = """Fix the production error {issue}.
 
 def input_schema(tool: Tool) -> Object:
     """JSON Schema of a tool's arguments."""
-    required = {"required": ["issueId"]} if "issueId" in tool.arguments else {}
-    return {"type": "object", "properties": tool.arguments, **required}
+    schema: Object = {"type": "object", "properties": tool.arguments}
+    if "issueId" in tool.arguments:
+        schema["required"] = ["issueId"]
+    return schema
 
 
 def list_tool(name: str, tool: Tool, is_old: bool) -> Object:
@@ -2031,16 +2116,12 @@ class Request:
         self.deadline = Deadline()
 
 
-def no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
 def parse_message(line: bytes) -> Object:
     """The JSON object of a line, strictly: UTF-8, no NaN, not nested without end. Or MCPError."""
     if len(line) > LINE_BYTES:
         raise MCPError(f"Line over {LINE_BYTES >> 20} MiB", INVALID_REQUEST)
     try:
-        message = json.loads(line.decode("utf-8"), parse_constant=no_constant)
+        message = json.loads(line.decode("utf-8"), parse_constant=int)  # int refuses NaN
     except (ValueError, RecursionError) as error:
         raise MCPError("Parse error: the line is no JSON message", PARSE_ERROR) from error
     if not isinstance(message, dict):
@@ -2049,9 +2130,10 @@ def parse_message(line: bytes) -> Object:
 
 
 def need(fields: Object, name: str, kind: type) -> Any:
-    """The field, or INVALID_PARAMS if it is not there or not of its kind."""
+    """The field, or INVALID_PARAMS if it is not there or not of its kind (dict or str)."""
     if not isinstance(fields.get(name), kind):
-        raise MCPError(f"Invalid params: {name} must be there, of type {kind.__name__}")
+        wanted = "an object" if kind is dict else "text"
+        raise MCPError(f"Invalid params: {name} must be there, and {wanted}")
     return fields[name]
 
 
@@ -2133,10 +2215,10 @@ class Protocol:
         asked = need(request.params, "protocolVersion", str)
         need(request.params, "capabilities", dict)
         need(request.params, "clientInfo", dict)
-        self.revision = asked if asked in LEGACY_REVISIONS else LEGACY_REVISIONS[0]
-        title = {} if self.is_old(request) else {"title": "Sentry"}
-        identity = {**IDENTITY, **title}
-        return {"protocolVersion": self.revision, "serverInfo": identity, **self.hello}
+        self.revision = LEGACY_REVISIONS[0]
+        if asked in LEGACY_REVISIONS:
+            self.revision = asked
+        return {"protocolVersion": self.revision, "serverInfo": IDENTITY, **self.hello}
 
     def is_old(self, request: Request) -> bool:
         """Whether the client knows no titles, output schemas and structured results."""
@@ -2211,28 +2293,13 @@ class Log(io.TextIOBase):
 
 
 class Call:
-    """A request that is served by a thread, and its one answer."""
+    """A request while it is served: it is answered once."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self._lock = threading.Lock()
-        self._has_place = False  # among those that run
-
-    def begin(self) -> bool:
-        """Whether the call, which has a place now, is still wanted."""
-        with self._lock:
-            self._has_place = not self.request.deadline.over.is_set()
-            return self._has_place
-
-    def end(self, send: Callable[[], None]) -> bool:
-        """Send the answer, unless there was one or the call was cancelled. Returns whether that
-        sets free a place, even if a thread still hangs in it."""
-        with self._lock:
-            if self.request.deadline.over.is_set():
-                return False
-            send()
-            self.request.deadline.over.set()
-            return self._has_place
+        self.over = request.deadline.over
+        self.lock = threading.Lock()  # for `over` and `has_place`
+        self.has_place = False  # among those that run
 
 
 class Server:
@@ -2251,8 +2318,7 @@ class Server:
 
     def serve(self) -> None:
         """Serve until the end of input, then let what is under way end if that is quick."""
-        Background(self._start_calls)
-        Background(self._end_late_calls)
+        threading.Thread(target=self._manage, daemon=True).start()
         is_whole = True
         mark = b"\xef\xbb\xbf"  # of UTF-8: Codex on Windows begins with it
         while line := self._stdin.readline(LINE_BYTES + 1):
@@ -2263,7 +2329,7 @@ class Server:
             is_whole = line.endswith(b"\n")  # the tail of a line too long is no message
         last = time.monotonic() + DRAIN_SECONDS
         for call in list(self._calls):
-            call.request.deadline.over.wait(max(last - time.monotonic(), 0))
+            call.over.wait(max(last - time.monotonic(), 0))
 
     def _receive(self, line: bytes) -> None:
         try:
@@ -2288,36 +2354,43 @@ class Server:
             if is_id(request_id) and call.request.id == request_id:
                 self._end(call, None)
 
-    def _start_calls(self) -> None:
-        """Give each call a thread, in order, when there is a place."""
+    def _manage(self) -> None:
+        """Give each call a thread, in order, when there is a place; and end those that hang."""
         while True:
-            call = self._waiting.get()
-            self._places.acquire()
-            if call.begin():
-                Background(partial(self._serve, call))
-            else:
-                self._places.release()
-
-    def _end_late_calls(self) -> None:
-        """Answer calls that hang, so that a client hears of them before it gives up."""
-        while True:
-            time.sleep(1)
             try:
-                for call in list(self._calls):
-                    self._end_if_late(call)
+                self._end_late_calls()
+                self._start_call()
             except Exception as error:
                 self._sentry.log(f"sentry_mcp: a bug: {error!r}\n")
 
-    def _end_if_late(self, call: Call) -> None:
-        request = call.request
-        if request.deadline.seconds_left() > -OVERTIME_SECONDS:
+    def _start_call(self) -> None:
+        if not self._places.acquire(timeout=1):
             return
-        writes = request.params.get("name") == "sentry_resolve_issue"
-        error = SentryError(UNCONFIRMED if writes else "It took too long. Call again later.")
-        if request.method == "tools/call":
-            self._end(call, failure(error))
+        try:
+            call = self._waiting.get(timeout=1)
+        except Empty:
+            self._places.release()
+            return
+        with call.lock:
+            call.has_place = not call.over.is_set()
+        if call.has_place:
+            Background(partial(self._serve, call))
         else:
-            self._end(call, MCPError(error.message, INTERNAL_ERROR, error_object(error)))
+            self._places.release()
+
+    def _end_late_calls(self) -> None:
+        """Answer calls that hang, so that a client hears of them before it gives up."""
+        for call in list(self._calls):
+            request = call.request
+            if request.deadline.seconds_left() > -OVERTIME_SECONDS:
+                continue
+            error = SentryError("It took too long. Call again later.")
+            if request.params.get("name") == "sentry_resolve_issue":
+                error = SentryError(UNCONFIRMED)
+            if request.method == "tools/call":
+                self._end(call, failure(error))
+            else:
+                self._end(call, MCPError(error.message, INTERNAL_ERROR, error_object(error)))
 
     def _serve(self, call: Call) -> None:
         """Answer the call, whatever happens."""
@@ -2339,15 +2412,17 @@ class Server:
             Background(self._sentry.connect)  # while the client looks at the tools
 
     def _end(self, call: Call, outcome: Object | MCPError | None) -> None:
-        """Send the outcome (None: nothing), if the call still waits for one, and free its place."""
-
-        def send() -> None:
+        """Send the outcome (None: nothing) unless the call is over, and free its place, even if a
+        thread still hangs in it."""
+        with call.lock:
+            if call.over.is_set():
+                return
             if outcome is not None:
                 self._write(response(call.request, outcome))
-
-        if call.end(send):
-            self._places.release()
+            call.over.set()
         self._calls.discard(call)
+        if call.has_place:
+            self._places.release()
 
     def _write(self, message: Object) -> None:
         """The one write to stdout. The token, of which no part of JSON but text is made, is out."""
@@ -2366,7 +2441,7 @@ class Server:
 # --- 13. Command line: check, main ---------------------------------------------------------------
 
 #: What a token may do without a note: what is needed, and what tokens for reading come with.
-USUAL_SCOPES = "event:read event:write event:admin org:read project:read team:read unknown".split()
+USUAL_SCOPES = ("event:read", "event:write", "event:admin", "org:read", "project:read", "unknown")
 
 
 def check(sentry: Sentry) -> Iterator[str]:
@@ -2378,14 +2453,18 @@ def check(sentry: Sentry) -> Iterator[str]:
         yield from (f"      {name} is from {source}" for name, source in config.sources.items())
         step = f"server and token, {config.url}"
         root = sentry.request(deadline, "GET", "", "Web API of Sentry").body
-        scopes = record(root, "auth").get("scopes")
-        scopes = [str(scope) for scope in scopes] if isinstance(scopes, list) else ["unknown"]
+        told = record(root, "auth").get("scopes")
+        scopes = ["unknown"]
+        if isinstance(told, list):
+            scopes = [str(scope) for scope in told]
         yield f"ok    {step}: scopes {quoted(' '.join(scopes))}"
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"
         answer = sentry.search(deadline, query="", statsPeriod="24h", limit=1)
         hits = answer.headers.get("X-Hits", "some")
-        own = all(sentry.in_project(row, unknown=True) for row in records(answer.body))
-        yield f"ok    {step}: {quoted(hits)} issues in a day" if own else f"FAIL  {OTHER_PROJECTS}"
+        if all(sentry.in_project(row, unknown=True) for row in records(answer.body)):
+            yield f"ok    {step}: {quoted(hits)} issues in a day"
+        else:
+            yield f"FAIL  {step}: {OTHER_PROJECTS}"
         if not config.read_only and not {"event:write", "event:admin", "unknown"} & {*scopes}:
             yield "FAIL  event:write is missing. Get a token that has it or set SENTRY_READ_ONLY=1."
         yield from notes(sentry.file.path, scopes)
@@ -2400,7 +2479,8 @@ def notes(path: str, scopes: list[str]) -> Iterator[str]:
     more = " ".join(scope for scope in scopes if scope not in USUAL_SCOPES)
     if more:
         yield f"note  the token can do more than is needed: {quoted(more)}"
-    if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
+    is_file = os.name == "posix" and os.path.isfile(path)
+    if is_file and os.stat(path).st_mode & 0o077:
         yield f"note  others on this machine may read {path}: chmod 600"
     python = sys.version.split()[0]
     packages = f"requests {version('requests')}, urllib3 {version('urllib3')}"
