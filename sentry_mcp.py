@@ -65,7 +65,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
-from urllib.parse import unquote
 
 if TYPE_CHECKING:
     import requests
@@ -816,13 +815,12 @@ class Sentry:
 # --- 7. Privacy: clean, clean_code, clean_place, mask, hide_user ---------------------------------
 
 #: Printable for Python, but without a glyph: variation selectors, fillers, joiners.
-BLANK = re.compile(
+BLANK = (
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
 #: How the snake_case name of a secret ends. A name is judged by its end: token_count is a count.
-SECRET_NAME = re.compile(
-    r"""(?:
+SECRET_NAME = r"""(?x)(?:
       (?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey|cookie
         |authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo) s?
     | (?<![a-z]) (?: pass|pw|pin|otp|totp|mfa|sid|cv[cv]2?|creds?|auth|bearer|session|nonce|dsn
@@ -833,14 +831,11 @@ SECRET_NAME = re.compile(
     | key_?pem
     )
     (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current
-      |confirm(?:ation)?|again|url|[0-9]+))* $""",
-    re.X,
-)
+      |confirm(?:ation)?|again|url|[0-9]+))* $"""
 #: How the name ends of what is a secret only if it looks like one.
-DOUBTFUL_NAME = re.compile(r"(?:key|hmac|sig|signature|challenge)$")
+DOUBTFUL_NAME = r"(?:key|hmac|sig|signature|challenge)$"
 #: The whole snake_case name of what tells who or where somebody is.
-PERSONAL_NAME = re.compile(
-    r"""(?:.*[_.])? (?:
+PERSONAL_NAME = r"""(?x)(?:.*[_.])? (?:
       e_?mail (?:_?addr(?:ess)?)?
     | (?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
     | (?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)
@@ -854,12 +849,9 @@ PERSONAL_NAME = re.compile(
     | (?:credit|debit|payment|bank)?_?card (?:_?(?:no|num|number))? | iban | bic
     | (?:bank_?)?account_?(?:no|num|number) | routing_?number | sort_?code
     | (?:user|customer|account|device|feedback|author|actor|person|owner)\.name
-    )""",
-    re.X,
-)
+    )"""
 #: Tokens of the well-known services, by the prefixes that these publish.
-SERVICE_TOKEN = re.compile(
-    r"""(?<![A-Za-z0-9])(?:
+SERVICE_TOKEN = r"""(?x)(?<![A-Za-z0-9])(?:
       (?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}      # AWS
     | (?:LTAI|AIza|ya29\.|GOCSPX-|EAA[A-Z]|SG\.|sl\.|hv[sbr]\.|AGE-SECRET-KEY-)[\w.~-]{12,}
     | (?:gh[a-z]|github_pat|glc|glsa|npm|hf|gsk|r8|xai|nvapi|ntn|rdme|tfp|nfp|vcp|napi|sbp|sgp
@@ -874,54 +866,43 @@ SERVICE_TOKEN = re.compile(
     | cio[A-Za-z0-9]{32} | oy2[a-z0-9]{43}
     | dapi[0-9a-f]{32} | sq[upa]_[0-9a-f]{40} | AC[0-9a-f]{32} | SK[0-9a-f]{32}
     | [0-9a-f]{32}-us[0-9]{1,2} | [0-9]{8,10}:AA[\w-]{32,34}
-    )""",
-    re.X,
-)
-JWT = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){1,3}")
-PRIVATE_KEY = re.compile(
+    )"""
+JWT = r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){1,3}"
+PRIVATE_KEY = (
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?!-----END)[\s\S]){0,9000}(?:-----END [A-Z0-9 ]{0,40}-----)?"
 )
 #: Password (or the user alone, if it is long) before the host of a URL.
-URL_LOGIN = re.compile(r"(?<=://)(?:[^\s/@:\"']{0,100}:[^\s/@\"']{1,300}|[^\s/@:\"']{16,300})(?=@)")
-SCHEME = re.compile(r"(?i)(?<=\bbearer\s|.\bbasic\s)(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*")
+URL_LOGIN = r"(?<=://)(?:[^\s/@:\"']{0,100}:[^\s/@\"']{1,300}|[^\s/@:\"']{16,300})(?=@)"
+SCHEME = r"(?i)(?<=\bbearer\s|.\bbasic\s)(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*"
 #: Options and words of SQL after which a password stands, with nothing or a blank between.
-COMMAND = re.compile(
-    r"""(?i)(?:
+COMMAND = r"""(?x)(?i)(?:
       (?<=identified\sby\s)['"] | (?<=\s-u\s)[^\s:'"]{1,64}:
     | (?<!\w)--?[\w-]{0,40}(?:password|passwd|token|secret|api-key|apikey)\s+
-    )(?P<value>[^\s'"]{4,})""",
-    re.X,
-)
+    )(?P<value>[^\s'"]{4,})"""
 #: A name and what stands between it and its value, in any usual spelling of an assignment.
-ASSIGNMENT = re.compile(
-    r"""(?<![\w.-]) (?P<name>[\w.-]{2,}) (?P<close>\\{0,3}["'`]?\]?) \s{0,8}
+ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<name>[\w.-]{2,}) (?P<close>\\{0,3}["'`]?\]?) \s{0,8}
     (?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
-    [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?""",
-    re.X,
-)
-VALUE = re.compile(
-    r"""(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))[^\n]){1,4000})
+    [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
+VALUE = r"""(?xi)(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))[^\n]){1,4000})
         (?: (?P=quote) | (?P<open>$|\.\.\.|…) )
     | (?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?
-      (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)""",
-    re.X | re.I,
-)
-EMAIL = re.compile(
+      (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)"""
+EMAIL = (
     r"(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d)"
     r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"
 )
-CARD = re.compile(r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])")
-IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z]{4})?(?: ?\d{4}){3,6}(?: ?\d{1,3})?\b")
-US_SOCIAL_SECURITY = re.compile(r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")
+CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
+IBAN = r"\b[A-Z]{2}\d{2}(?: ?[A-Z]{4})?(?: ?\d{4}){3,6}(?: ?\d{1,3})?\b"
+US_SOCIAL_SECURITY = r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])"
 #: What may be a token.
-RUN = re.compile(r"(?<![\w%])[A-Za-z0-9][\w.~+-]{14,}[\w=]")
+RUN = r"(?<![\w%])[A-Za-z0-9][\w.~+-]{14,}[\w=]"
 #: What may be another random string.
-LONG = re.compile(r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])")
+LONG = r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"
 #: Part of a URL that is percent-encoded.
-ENCODED = re.compile(r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*")
+ENCODED = r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*"
 #: Words that are told even if they are the name of an event's user.
-COMMON_WORDS = re.compile(
+COMMON_WORDS = (
     "admin(istrator)?|root|test(er)?|guest|system|users?|none|null|anonymous|unknown|curl|wget|get"
     "|post|put|patch|delete|head|options|python|java|node|ruby|http|https|localhost|default|public"
     "|private|support|info|nobody|staging|production|development|service|error|true|false|main"
@@ -941,13 +922,13 @@ def snake_case(name: str) -> str:
 @lru_cache(2000)
 def is_secret_name(name: str) -> bool:
     """Whether what has this name is a secret."""
-    return bool(SECRET_NAME.search(snake_case(name).rpartition(".")[2]))
+    return bool(re.search(SECRET_NAME, snake_case(name).rpartition(".")[2]))
 
 
 @lru_cache(2000)
 def is_personal_name(path: str) -> bool:
     """Whether what has this name, or path of names, tells who or where somebody is."""
-    return bool(PERSONAL_NAME.fullmatch(snake_case(path)))
+    return bool(re.fullmatch(PERSONAL_NAME, snake_case(path)))
 
 
 def is_random(text: str) -> bool:
@@ -963,7 +944,7 @@ def looks_secret(name: str, value: str, is_quoted: bool) -> bool:
     """Whether the value of an assignment in a text is a secret: `token: 'else'` is none."""
     if not is_secret_name(name):
         mixed = re.fullmatch("(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{12,}", value)
-        return is_quoted and bool(mixed and DOUBTFUL_NAME.search(snake_case(name)))
+        return is_quoted and bool(mixed and re.search(DOUBTFUL_NAME, snake_case(name)))
     if value.isdigit():
         return len(value) > 5 and not snake_case(name).endswith("tokens")
     if re.search(r"\s", value) or len(value) < 5:
@@ -975,11 +956,11 @@ def looks_secret(name: str, value: str, is_quoted: bool) -> bool:
 def hide_people(text: str) -> str:
     """Without e-mail addresses, and numbers of cards, accounts and US citizens."""
     if "@" in text or "%40" in text or "＠" in text:
-        text = EMAIL.sub("[email]", text)
+        text = re.sub(EMAIL, "[email]", text)
     if re.search("[0-9]{3}", text):
-        text = CARD.sub(hide_card, text)
-        text = IBAN.sub(FILTERED, text)
-        text = US_SOCIAL_SECURITY.sub(FILTERED, text)
+        text = re.sub(CARD, hide_card, text)
+        text = re.sub(IBAN, FILTERED, text)
+        text = re.sub(US_SOCIAL_SECURITY, FILTERED, text)
     return text
 
 
@@ -992,7 +973,7 @@ def hide_card(found: re.Match[str]) -> str:
 
 
 def hide_token(found: re.Match[str]) -> str:
-    is_token = SERVICE_TOKEN.match(found[0]) or JWT.match(found[0])
+    is_token = re.match(SERVICE_TOKEN, found[0]) or re.match(JWT, found[0])
     return FILTERED if is_token else found[0]
 
 
@@ -1003,18 +984,18 @@ def hide_random(found: re.Match[str]) -> str:
 def hide_shapes(text: str) -> str:
     """Without what has the published form of a secret, whatever it is called."""
     if "-----BEGIN" in text:
-        text = PRIVATE_KEY.sub(FILTERED, text)
+        text = re.sub(PRIVATE_KEY, FILTERED, text)
     if "://" in text:
-        text = URL_LOGIN.sub(FILTERED, text)
-    return SCHEME.sub(FILTERED, RUN.sub(hide_token, text))
+        text = re.sub(URL_LOGIN, FILTERED, text)
+    return re.sub(SCHEME, FILTERED, re.sub(RUN, hide_token, text))
 
 
 def hide_assigned(text: str, quoted_only: bool = False) -> str:
     """Without the values of secrets in assignments, dumps, headers and query strings."""
     parts = []
     done = 0
-    for found in ASSIGNMENT.finditer(text):
-        value = VALUE.match(text, found.end())
+    for found in re.finditer(ASSIGNMENT, text):
+        value = re.compile(VALUE).match(text, found.end())
         if not value or found.start() < done:
             continue
         is_quoted = bool(value["quote"])
@@ -1028,26 +1009,41 @@ def hide_assigned(text: str, quoted_only: bool = False) -> str:
 
 
 def hide_encoded(found: re.Match[str]) -> str:
+    from urllib.parse import unquote
+
     plain = unquote(found[0])
     return found[0] if hide_secrets(plain) == plain else FILTERED
 
 
 def hide_secrets(text: str) -> str:
     """Without secrets by names and shapes, and random strings."""
-    text = LONG.sub(hide_random, hide_assigned(hide_shapes(text)))
+    text = re.sub(LONG, hide_random, hide_assigned(hide_shapes(text)))
     if "%" in text:
-        text = ENCODED.sub(hide_encoded, text)
-    return COMMAND.sub(FILTERED, text)
+        text = re.sub(ENCODED, hide_encoded, text)
+    return re.sub(COMMAND, FILTERED, text)
+
+
+def hide_in_place(text: str) -> str:
+    return hide_assigned(hide_shapes(text))
+
+
+def hide_in_code(text: str) -> str:
+    return hide_assigned(hide_shapes(text), quoted_only=True)
 
 
 def visible(text: str) -> str:
     """Without controls, format and bidi characters, surrogates, and what has no glyph."""
     if not text.isascii():
-        text = BLANK.sub("", text)
+        text = re.sub(BLANK, "", text)
     if text.isprintable():
         return text
     shown = [c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text]
     return "".join(shown)
+
+
+@lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
+def hidden(text: str, hide: Callable[[str], str]) -> str:
+    return hide(hide_people(visible(text)))
 
 
 def filtered(value: Any, limit: int, hide: Callable[[str], str]) -> str:
@@ -1056,7 +1052,7 @@ def filtered(value: Any, limit: int, hide: Callable[[str], str]) -> str:
         return ""
     whole = str(value)
     most = 4 * limit + 4000
-    text = hide(hide_people(visible(whole[:most])))
+    text = hidden(whole[:most], hide)
     left = len(text) - limit + len(whole[most:])
     if left <= 0:
         return text
@@ -1064,18 +1060,18 @@ def filtered(value: Any, limit: int, hide: Callable[[str], str]) -> str:
 
 
 def clean(value: Any, limit: int) -> str:
-    """Prose, values and messages: at most `limit` characters, without secrets."""
+    """Prose, values and messages."""
     return filtered(value, limit, hide_secrets)
 
 
 def clean_place(value: Any, limit: int = 200) -> str:
     """Names of files, functions and modules, which may look random."""
-    return filtered(value, limit, lambda text: hide_assigned(hide_shapes(text)))
+    return filtered(value, limit, hide_in_place)
 
 
 def clean_code(value: Any, limit: int = 200) -> str:
     """A line of source, which has to match the editor: only literals beside a secret's name."""
-    return filtered(value, limit, lambda text: hide_assigned(hide_shapes(text), quoted_only=True))
+    return filtered(value, limit, hide_in_code)
 
 
 def is_hidden(path: str, value: Any) -> bool:
@@ -1162,7 +1158,9 @@ def names_of(event: Object) -> list[str]:
     names = []
     for key in ("email", "ip_address", "username", "name", "contact_email"):
         names += [str(person.get(key) or "").strip()[:200] for person in people]
-    return [name for name in names if len(name) > 3 and not COMMON_WORDS.fullmatch(name.lower())]
+    return [
+        name for name in names if len(name) > 3 and not re.fullmatch(COMMON_WORDS, name.lower())
+    ]
 
 
 def spelled(name: str) -> str:
@@ -1233,7 +1231,7 @@ CHAIN = 40  # exceptions of one event
 HISTORY = 5  # steps of an issue's history
 CALLERS = 5  # callers of the crash whose local variables are shown
 #: Steps of an issue's history that matter for a fix.
-TOLD_STEPS = re.compile("note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating")
+TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"
 #: The entries of an event that are told in a form of their own, or are of no use here.
 KNOWN_ENTRIES = {"exception", "threads", "stacktrace", "message", "request", "breadcrumbs"}
 UNUSED_ENTRIES = {"debugmeta", "spans"}
@@ -1301,7 +1299,7 @@ def format_whole_issue(issue: Object) -> Object:
     if kind == "error":
         kind = ""
     steps = records(issue.get("activity"))
-    told = [step for step in steps if TOLD_STEPS.fullmatch(str(step.get("type")))]
+    told = [step for step in steps if re.fullmatch(TOLD_STEPS, str(step.get("type")))]
     return {
         **format_issue(issue),
         **pick(issue, "platform", "substatus"),
@@ -1663,7 +1661,7 @@ def invalid(message: str) -> SentryError:
 # --- 10. Tools: TOOLS, RESOURCE, PROMPT ----------------------------------------------------------
 
 ISSUE_ID = "[0-9]{1,20}|[A-Za-z0-9][A-Za-z0-9_-]{0,100}-[A-Za-z0-9]{1,20}"
-ISSUE_URL = re.compile(
+ISSUE_URL = (
     rf"https?://(?P<host>[^/]+)(?P<path>(/[^/?#]+)*)/issues/(?P<id>{ISSUE_ID})"
     rf"(/events/(?P<event>{EVENT_ID}|{EVENT_NAME}))?([/?#].*)?"
 )
@@ -1733,7 +1731,7 @@ def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
     if host.endswith("sentry.io"):
         hosts += ["sentry.io", f"{config.org}.sentry.io"]
     event = ""
-    url = ISSUE_URL.fullmatch(given)
+    url = re.fullmatch(ISSUE_URL, given)
     if url and url["host"] in hosts and config.org in (url["path"] or config.org).split("/"):
         given = url["id"]
         event = url["event"] or ""
