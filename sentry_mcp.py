@@ -312,10 +312,10 @@ NETWORK_ERRORS = (
         "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE cannot be used: is there such a file? Correct it",
         False),
     ("ertificate", "no trust in its certificate. For a private CA set REQUESTS_CA_BUNDLE", False),
+    ("InvalidProxyURL|SchemeUnknown|LocationParse|LocationValue|InvalidURL|InvalidSchema",
+        "the address of the proxy cannot be used. Correct HTTPS_PROXY or ALL_PROXY", False),
     ("407", "the proxy wants other credentials (407). Correct HTTPS_PROXY", False),
     ("Proxy", "the proxy refuses. Check HTTPS_PROXY and NO_PROXY", False),
-    ("LocationParse|LocationValue|InvalidURL|InvalidSchema|scheme",
-        "the address of the proxy cannot be used. Correct HTTPS_PROXY or ALL_PROXY", False),
     ("SSL", "no TLS came about. Does this port speak http? Check SENTRY_URL", False),
     ("NameRes|NewConn|ConnectTime", "no connection. Check SENTRY_URL and the network", False),
     ("[Tt]imeout|timed out", "it did not answer in time. Call again later", True),
@@ -374,14 +374,14 @@ def map_http_error(answer: Answer, config: Config, subject: str, wait: float = 0
     host = re.match(r"https?://([\w.-]{1,100}(:\d{1,5})?)(?=[/?#]|$)", location, re.A)
     if host and config.token not in host[1]:
         text += f" It names the host {quoted(host[1])}"
-    elif words and not words.startswith("<"):
+    elif words and family > 200 and not words.startswith("<"):
         text += f" Sentry says: {quoted(words)}"
     return SentryError(text, code, status, seconds, sent=family in (200, 500))
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
     """The error for a request without an answer."""
-    words = re.sub("with url: [^ ]*|host='[^']*'", "", repr(error))
+    words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
     rows = [row for row in NETWORK_ERRORS if re.search(row[0], words)]
     _, problem, sent = rows[0]
     text = f"Cannot use {url}: {problem}."
@@ -550,7 +550,8 @@ class Transport:
         if response.status_code // 100 in (1, 3):
             return received
         if response.headers.get("Content-Encoding", "gzip") not in ("gzip", "identity"):
-            raise SentryError("Sentry's answer is packed in a way that was not asked for: a proxy?")
+            text = "Sentry's answer is packed in a way that was not asked for. Is there a proxy?"
+            raise SentryError(text, sent=True)
         while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
             received += piece
             if deadline.remaining() < 0:
@@ -834,8 +835,8 @@ SECRET_NAME = r"""(?x)(?:
       |confirm(?:ation)?|again|url|[0-9]+))* $"""
 #: How the name ends of what is a secret only if it looks like one.
 DOUBTFUL_NAME = r"(?:key|hmac|sig|signature|challenge)$"
-#: The whole snake_case name of what tells who or where somebody is.
-PERSONAL_NAME = r"""(?x)(?:.*[_.])? (?:
+#: How the snake_case path of names ends to what tells who or where somebody is.
+PERSONAL_NAME = r"""(?x)(?:^|[_.])(?:
       e_?mail (?:_?addr(?:ess)?)?
     | (?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
     | (?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)
@@ -849,7 +850,7 @@ PERSONAL_NAME = r"""(?x)(?:.*[_.])? (?:
     | (?:credit|debit|payment|bank)?_?card (?:_?(?:no|num|number))? | iban | bic
     | (?:bank_?)?account_?(?:no|num|number) | routing_?number | sort_?code
     | (?:user|customer|account|device|feedback|author|actor|person|owner)\.name
-    )"""
+    )$"""
 #: Tokens of the well-known services, by the prefixes that these publish.
 SERVICE_TOKEN = r"""(?x)(?<![A-Za-z0-9])(?:
       (?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}      # AWS
@@ -861,7 +862,7 @@ SERVICE_TOKEN = r"""(?x)(?<![A-Za-z0-9])(?:
       [_-][\w.~-]{12,}
     | (?:gl[a-z]{2,5}|sk|rk|pk|xox[a-z]|xapp|xwfp|pul|pplx|tskey|sq0\w{3}|NR[A-Z]{2}|PMAK|CFPAT
         |FLW[A-Z]{5,}(?:_[A-Z]+)?|HRKU|key|pat|ico|api|sdk|mob|dp\.\w{2,5}|lob|gsk|fio-u|tok|v1\.0)
-      [-_.](?=[\w.-]*[0-9])[\w.~-]{16,}
+      [-_.](?=[\w.-]{0,99}[0-9])[\w.~-]{16,}
     | (?:sk|pk)\.eyJ[\w.-]{20,} | AT(?:ATT3|CTT3|BB)[\w=-]{16,}
     | cio[A-Za-z0-9]{32} | oy2[a-z0-9]{43}
     | dapi[0-9a-f]{32} | sq[upa]_[0-9a-f]{40} | AC[0-9a-f]{32} | SK[0-9a-f]{32}
@@ -878,13 +879,13 @@ SCHEME = r"(?i)(?<=\bbearer\s|.\bbasic\s)(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*"
 #: Options and words of SQL after which a password stands, with nothing or a blank between.
 COMMAND = r"""(?x)(?i)(?:
       (?<=identified\sby\s)['"] | (?<=\s-u\s)[^\s:'"]{1,64}:
-    | (?<!\w)--?[\w-]{0,40}(?:password|passwd|token|secret|api-key|apikey)\s+
+    | (?<![\w-])--?[\w-]{0,40}(?:password|passwd|token|secret|api-key|apikey)\s+
     )(?P<value>[^\s'"]{4,})"""
 #: A name and what stands between it and its value, in any usual spelling of an assignment.
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<name>[\w.-]{2,}) (?P<close>\\{0,3}["'`]?\]?) \s{0,8}
     (?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
     [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
-VALUE = r"""(?xi)(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))[^\n]){1,4000})
+VALUE = r"""(?xi)(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))[^\n]){1,200})
         (?: (?P=quote) | (?P<open>$|\.\.\.|…) )
     | (?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?
       (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)"""
@@ -926,9 +927,15 @@ def is_secret_name(name: str) -> bool:
 
 
 @lru_cache(2000)
+def may_be_secret(name: str) -> bool:
+    """Whether what has this name is a secret, or one if it looks like one."""
+    return is_secret_name(name) or bool(re.search(DOUBTFUL_NAME, snake_case(name)))
+
+
+@lru_cache(2000)
 def is_personal_name(path: str) -> bool:
     """Whether what has this name, or path of names, tells who or where somebody is."""
-    return bool(re.fullmatch(PERSONAL_NAME, snake_case(path)))
+    return bool(re.search(PERSONAL_NAME, snake_case(path)))
 
 
 def is_random(text: str) -> bool:
@@ -995,14 +1002,14 @@ def hide_assigned(text: str, quoted_only: bool = False) -> str:
     parts = []
     done = 0
     for found in re.finditer(ASSIGNMENT, text):
+        name = found["name"]
+        if found.start() < done or not may_be_secret(name):
+            continue
         value = re.compile(VALUE).match(text, found.end())
-        if not value or found.start() < done:
+        if not value or (quoted_only and not value["quote"]):
             continue
-        is_quoted = bool(value["quote"])
-        group = "quoted" if is_quoted else "plain"
-        if quoted_only and not is_quoted:
-            continue
-        if looks_secret(found["name"], value[group], is_quoted) or value["scheme"]:
+        group = "quoted" if value["quote"] else "plain"
+        if value["scheme"] or looks_secret(name, value[group], group == "quoted"):
             parts += [text[done : value.start(group)], FILTERED]
             done = value.end(group)
     return "".join(parts) + text[done:]
@@ -1925,12 +1932,9 @@ def is_as_asked(issue: Object, resolution: str) -> bool:
 
 def change_issue(sentry: Sentry, deadline: Deadline, before: Object, resolution: str) -> Object:
     """Change the status of the issue that was read, and verify it; returns it as it is then."""
-    issue_id = str(before.get("id"))
-    if not re.fullmatch("[0-9]{1,20}", issue_id):
-        raise SentryError("Sentry tells no number of the issue: nothing was changed.", status=200)
-    after = sentry.update(deadline, issue_id, CHANGES[resolution])
+    after = sentry.update(deadline, before["id"], CHANGES[resolution])
     status = CHANGES[resolution]["status"]
-    if after.get("status") != status or str(after.get("id", issue_id)) != issue_id:
+    if after.get("status") != status or after.get("id", before["id"]) != before["id"]:
         raise SentryError(f"{UNCONFIRMED} Sentry answered with another status.", status=200)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     change = quoted(f"{before.get('shortId')} {before.get('status')} -> {status}")
@@ -1956,6 +1960,8 @@ def resolve_issue(
     issue_id, _ = parse_issue_id(sentry.config, issueId)
     sentry.begin()
     before = sentry.issue(deadline, issue_id)
+    if not re.fullmatch("[0-9]{1,20}", str(before.get("id"))):
+        raise SentryError("Sentry tells no number of the issue: nothing was changed.", status=200)
     after = before
     changed = not is_as_asked(before, resolution)
     if changed:
@@ -1977,7 +1983,7 @@ def resolve_issue(
         **present(note=note),
     }
     if comment and comment.strip():
-        result["comment"] = post_comment(sentry, deadline, issue_id, comment.strip())
+        result["comment"] = post_comment(sentry, deadline, before["id"], comment.strip())
     return result
 
 
