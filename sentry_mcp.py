@@ -1934,7 +1934,7 @@ def change_issue(sentry: Sentry, deadline: Deadline, before: Object, resolution:
     """Change the status of the issue that was read, and verify it; returns it as it is then."""
     after = sentry.update(deadline, before["id"], CHANGES[resolution])
     status = CHANGES[resolution]["status"]
-    if after.get("status") != status or after.get("id", before["id"]) != before["id"]:
+    if after.get("status") != status or str(after.get("id", before["id"])) != before["id"]:
         raise SentryError(f"{UNCONFIRMED} Sentry answered with another status.", status=200)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     change = quoted(f"{before.get('shortId')} {before.get('status')} -> {status}")
@@ -1960,7 +1960,8 @@ def resolve_issue(
     issue_id, _ = parse_issue_id(sentry.config, issueId)
     sentry.begin()
     before = sentry.issue(deadline, issue_id)
-    if not re.fullmatch("[0-9]{1,20}", str(before.get("id"))):
+    before["id"] = str(before.get("id"))
+    if not re.fullmatch("[0-9]{1,20}", before["id"]):
         raise SentryError("Sentry tells no number of the issue: nothing was changed.", status=200)
     after = before
     changed = not is_as_asked(before, resolution)
