@@ -1235,6 +1235,7 @@ STEPS = (
     Limits(1000, 100, 0, 4, 4, 6, 8, 50, 1),
 )
 CHAIN = 40  # exceptions of one event
+TAGS = 500  # of one event: Sentry keeps fewer
 HISTORY = 5  # steps of an issue's history
 CALLERS = 5  # callers of the crash whose local variables are shown
 #: Steps of an issue's history that matter for a fix.
@@ -1478,17 +1479,18 @@ def format_chain(chain: list[Object], trace: bool, limits: Limits) -> Object:
     last."""
     if not chain:
         return {}
-    share = limits._replace(frames=limits.frames // len(chain), callers=0)
+    half = CHAIN // 2
+    left_out = max(len(chain) - CHAIN, 0)
+    count = len(chain) - left_out
+    share = limits._replace(frames=limits.frames // count, callers=0)
     causes: list[Object] = []
-    for value in chain[1:]:
-        told = format_exception(value, limits.text // len(chain) + 16)
+    for value in chain[1:half] + chain[half + left_out :]:
+        told = format_exception(value, limits.text // count + 16)
         if trace and share.frames:
             told |= format_stack(frames_of(value), share)
         causes.append(told)
-    left_out = len(chain) - CHAIN
-    if left_out > 0:
-        middle = CHAIN // 2 - 1
-        causes[middle : middle + left_out] = [{"omitted": left_out}]
+    if left_out:
+        causes.insert(half - 1, {"omitted": left_out})
     return {"exception": format_exception(chain[0], limits.text), "causes": causes}
 
 
@@ -1556,7 +1558,7 @@ def format_event(event: Object, trace: bool, environment: bool, limits: Limits) 
     if not trace:
         del stack["stacktrace"]
     tags = {}
-    for tag in records(event.get("tags")):
+    for tag in records(event.get("tags"))[:TAGS]:
         tags[clean(tag.get("key"), 99)] = tag.get("value")
     message = entry(event, "message")
     text = message.get("formatted") or message.get("message") or event.get("message")
@@ -2320,10 +2322,14 @@ class Server:
         self._calls = set[Call]()  # not yet answered
         self._waiting = SimpleQueue[Call]()
         self._places = threading.Semaphore(MAX_RUNNING)
+        self._manager = threading.Thread(target=self._manage, daemon=True)
 
     def serve(self) -> None:
         """Serve until the end of input, then let what is under way end if that is quick."""
-        threading.Thread(target=self._manage, daemon=True).start()
+        try:
+            self._manager.start()
+        except RuntimeError:
+            pass  # without a further thread, calls are served one after the other
         is_whole = True
         mark = b"\xef\xbb\xbf"  # of UTF-8: Codex on Windows begins with it
         while line := self._stdin.readline(LINE_BYTES + 1):
@@ -2349,7 +2355,7 @@ class Server:
             return  # a notification or a stray response has no answer
         call = Call(Request(message))
         self._calls.add(call)
-        if call.request.method in SLOW:
+        if call.request.method in SLOW and self._manager.is_alive():
             self._waiting.put(call)
         else:
             self._serve(call)
