@@ -455,7 +455,7 @@ class Background:
         self._function = function
         self._done = threading.Event()
         self._value: Any = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         try:
             threading.Thread(target=self._run, daemon=True).start()
         except RuntimeError:
@@ -464,7 +464,7 @@ class Background:
     def _run(self) -> None:
         try:
             self._value = self._function()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._error = error
         self._done.set()
 
@@ -664,7 +664,7 @@ class Sentry:
         try:
             import dotenv  # noqa: F401
             import requests  # noqa: F401
-        except Exception as error:  # anything may go wrong in there
+        except (Exception, SystemExit) as error:  # anything may go wrong in there
             text = f"A package cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
             raise SentryError(text, "NOT_CONFIGURED") from error
         try:
@@ -687,7 +687,7 @@ class Sentry:
         reading = Background(partial(read_layers, self._environ, self.file))
         try:
             layers: Layers = reading.result(FILE_SECONDS)
-        except (ValueError, ImportError, TimeoutError):
+        except Exception:  # dotenv, which is imported here, may be anything
             return False
         source = choose_sources(layers)["SENTRY_READ_ONLY"]
         return layers[source]["SENTRY_READ_ONLY"].strip() == "1"
@@ -2500,10 +2500,10 @@ def notes(path: str, scopes: list[str]) -> Iterator[str]:
 
 def print_check(sentry: Sentry) -> int:
     """Print the report, on a terminal of any encoding; returns the exit status."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     failed = False
     for line in check(sentry):
-        shown = line.encode(sys.stdout.encoding or "ascii", "backslashreplace")
-        print(shown.decode(sys.stdout.encoding or "ascii"), flush=True)
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
         failed = failed or line.startswith("FAIL")
     return int(failed)
 
