@@ -2461,7 +2461,7 @@ def check(sentry: Sentry) -> Iterator[str]:
     deadline = Deadline()
     try:
         config = sentry.config
-        yield from (f"      {name} is from {source}" for name, source in config.sources.items())
+        yield from (f"      {name} is from {config.sources[name]}" for name in VARIABLES)
         step = f"server and token, {config.url}"
         root = sentry.request(deadline, "GET", "", "Web API of Sentry").body
         told = record(root, "auth").get("scopes")
