@@ -1220,7 +1220,7 @@ class Limits(NamedTuple):
     contexts: int  # values
     tags: int
     local: int  # local variables of the crash frame
-    frames: int
+    frames: int  # and breadcrumbs
     around: int  # lines of source on either side
 
 
@@ -1893,7 +1893,8 @@ def get_breadcrumbs(
     crumbs = in_order(records(entry(found, "breadcrumbs").get("values")))
 
     def build(limits: Limits) -> Object:
-        shown = [format_crumb(crumb, limits) for crumb in crumbs[-limit:]]
+        newest = crumbs[-min(limit, max(limits.frames, 1)) :]
+        shown = [format_crumb(crumb, limits) for crumb in newest]
         return {
             "notice": NOTICE,
             "eventId": clean(found.get("eventID"), 40) or None,
@@ -1902,7 +1903,10 @@ def get_breadcrumbs(
             **present(note=note),
         }
 
-    return fit(build)
+    aim = ORDINARY_BYTES
+    if limit > CRUMBS_ARGUMENTS["limit"]["default"]:  # more than usual is wanted
+        aim = REPLY_BYTES
+    return fit(build, aim)
 
 
 CHANGES: dict[str, Object] = {
