@@ -885,7 +885,7 @@ COMMAND = r"""(?x)(?i)(?:
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<name>[\w.-]{2,}) (?P<close>\\{0,3}["'`]?\]?) \s{0,8}
     (?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
     [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
-VALUE = r"""(?xi)(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))[^\n]){1,200})
+VALUE = r"""(?xi)(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n])){1,200})
         (?: (?P=quote) | (?P<open>$|\.\.\.|…) )
     | (?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?
       (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)"""
@@ -1005,8 +1005,10 @@ def hide_assigned(text: str, quoted_only: bool = False) -> str:
         name = found["name"]
         if found.start() < done or not may_be_secret(name):
             continue
+        if quoted_only and not text.startswith(("'", '"', "`", "\\"), found.end()):
+            continue
         value = re.compile(VALUE).match(text, found.end())
-        if not value or (quoted_only and not value["quote"]):
+        if not value:
             continue
         group = "quoted" if value["quote"] else "plain"
         if value["scheme"] or looks_secret(name, value[group], group == "quoted"):
@@ -1083,15 +1085,19 @@ def clean_code(value: Any, limit: int = 200) -> str:
 
 def is_hidden(path: str, value: Any) -> bool:
     """Whether a field is filtered by its name. `path`: the names that lead to it, with dots."""
-    name = path.rpartition(".")[2]
-    number = re.fullmatch(r"-?[0-9.]+", str(value))
     if is_personal_name(path):
         return True
+    name = path.rpartition(".")[2]
+    text = ""
+    if not isinstance(value, (dict, list)):
+        text = str(value)
     if name == "user":  # of which only Sentry's "id:..." is told, if it is no object
-        return not isinstance(value, dict) and not str(value).startswith("id:")
-    if is_secret_name(name) and number:  # a count, unless it is long
-        return len(number[0]) > 3 and not snake_case(name).endswith("tokens")
-    return is_secret_name(name) or looks_secret(name, str(value), is_quoted=True)
+        return not isinstance(value, dict) and not text.startswith("id:")
+    if not is_secret_name(name):
+        return looks_secret(name, text, is_quoted=True)
+    if re.fullmatch(r"-?[0-9.]+", text):  # a count, unless it is long
+        return len(text) > 3 and not snake_case(name).endswith("tokens")
+    return True
 
 
 def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
@@ -1126,11 +1132,11 @@ def mask_object(fields: Object, room: int, limit: int, path: str) -> Object:
     result = {}
     name = ""
     for key, value in shown:
-        own = key
+        own = visible(key)
         if key.lower() in ("name", "key"):
-            name = str(value)[:99]
+            name = visible(str(value)[:99])
         elif key.lower() == "value":
-            own = name or key
+            own = name or own
         told = clean(key, 99)
         if told in MARKS:
             told += "_"
