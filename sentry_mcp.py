@@ -212,7 +212,7 @@ def load_config(environ: Mapping[str, str], file: EnvFile) -> Config:
     value = {name: layers[sources[name]][name].strip() for name in VARIABLES}
     for name, (_, pattern, wrong) in VARIABLES.items():
         if not re.fullmatch(pattern, value[name], re.A):
-            raise ValueError(f"{name} {wrong}")
+            raise ValueError(f"{name} from {sources[name]} {wrong}")
     url = re.sub("(/api(/0)?)?/*$", "", value["SENTRY_URL"])
     if not re.fullmatch(f"https:.*|{LOOPBACK}", url) and value["SENTRY_ALLOW_HTTP"] == "0":
         raise ValueError("SENTRY_URL sends the token in clear: use https or SENTRY_ALLOW_HTTP=1")
@@ -293,8 +293,8 @@ HTTP_ERRORS = {
     400: ("API_ERROR", "Sentry refused the request (HTTP {status}). Correct it and call again."),
     401: ("AUTH_FAILED", "{token} is not valid. Create a user token with event:read (to resolve: "
         "event:write)."),
-    403: ("AUTH_FAILED", "{token} is refused. Use a user token with event:read (to resolve: "
-        "event:write) on {config}."),
+    403: ("AUTH_FAILED", "{token} is refused for {config}. Check that project, then use a user "
+        "token with event:read (to resolve: event:write)."),
     404: ("ISSUE_NOT_FOUND",
         "There is no {subject}. Check the id with sentry_search_issues, and {config}."),
     410: ("API_ERROR", "Sentry removed this API (HTTP 410). Look for a newer sentry_mcp.py."),
@@ -2465,6 +2465,10 @@ class Server:
 USUAL_SCOPES = ("event:read", "event:write", "event:admin", "org:read", "project:read", "unknown")
 
 
+HELP = """An MCP server for Sentry. Without --check it serves on stdin and stdout. Variables that
+the environment does not have are read from the .env beside this file."""
+
+
 def check(sentry: Sentry) -> Iterator[str]:
     """Test the configuration, for a person: yields lines. One of them may begin with FAIL."""
     step = "configuration"
@@ -2481,9 +2485,9 @@ def check(sentry: Sentry) -> Iterator[str]:
         yield f"ok    {step}: scopes {quoted(' '.join(scopes))}"
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"
         answer = sentry.search(deadline, query="", statsPeriod="24h", limit=1)
-        hits = answer.headers.get("X-Hits", "some")
+        hits = integer(answer.headers.get("X-Hits"))
         if all(sentry.in_project(row, unknown=True) for row in records(answer.body)):
-            yield f"ok    {step}: {quoted(hits)} issues in a day"
+            yield f"ok    {step}: {hits} issues in the last day"
         else:
             yield f"FAIL  {step}: {OTHER_PROJECTS}"
         if not config.read_only and not {"event:write", "event:admin", "unknown"} & {*scopes}:
@@ -2530,7 +2534,7 @@ def main(arguments: list[str]) -> int:
     if arguments:  # most clients give none, and need not wait for argparse
         import argparse
 
-        parser = argparse.ArgumentParser("sentry_mcp.py", description="An MCP server for Sentry.")
+        parser = argparse.ArgumentParser("sentry_mcp.py", description=HELP)
         parser.add_argument("--check", action="store_true", help="test the configuration and exit")
         parser.add_argument("--env-file", metavar="PATH", default="", help="read variables from it")
         parser.add_argument("--version", action="version", version=__version__)
