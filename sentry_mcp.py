@@ -296,7 +296,7 @@ HTTP_ERRORS = {
     403: ("AUTH_FAILED", "{token} is refused for {config}. Check that project, then use a user "
         "token with event:read (to resolve: event:write)."),
     404: ("ISSUE_NOT_FOUND",
-        "There is no {subject}. Check the id with sentry_search_issues, and {config}."),
+        "There is no {subject}. Check it (sentry_search_issues finds ids), and {config}."),
     410: ("API_ERROR", "Sentry removed this API (HTTP 410). Look for a newer sentry_mcp.py."),
     429: ("RATE_LIMITED", "Sentry's rate limit is reached. Call again after {wait} s."),
     500: ("API_ERROR", "Sentry has a problem (HTTP {status}). Call again in a minute."),
@@ -735,8 +735,9 @@ class Sentry:
         """An event by its name or id, or the newest that a search finds. (Rows of the list lack
         the release and the user's report, hence the id alone.)"""
         path = self._path(issue_id, "events")
+        is_search = ":" in event
         try:
-            if ":" in event:
+            if is_search:
                 params = {"query": event, "per_page": 1}
                 rows = self.request(deadline, "GET", path, "such issue", params=params).body
                 ids = [str(row.get("eventID")) for row in records(rows)]
@@ -747,7 +748,7 @@ class Sentry:
         except SentryError as error:
             if error.status == 404:
                 return {}
-            if error.status == 400:
+            if error.status == 400 and is_search:
                 text = f"{EVENT_SEARCHES} {error.message}"
                 raise SentryError(text, "INVALID_ARGUMENT", 400) from error
             raise
@@ -1920,6 +1921,7 @@ CHANGES: dict[str, Object] = {
     "resolvedInNextRelease": {"status": "resolved", "statusDetails": {"inNextRelease": True}},
     "ignored": {"status": "ignored", "substatus": "archived_until_escalating"},
 }
+PINS = {"inRelease", "inCommit"}
 PINNED = "It stays resolved as it was before (see statusDetails): a pin is not undone."
 OTHERWISE = "Sentry resolved it in another way than asked: statusDetails tells how."
 RESOLVE_ARGUMENTS = {
@@ -1982,7 +1984,7 @@ def resolve_issue(
     note = ""
     if not is_as_asked(after, resolution):
         note = OTHERWISE
-    elif resolution == "resolved" and not changed and record(before, "statusDetails"):
+    elif not changed and record(before, "statusDetails").keys() & PINS:
         note = PINNED
     details = mask(record(after, "statusDetails"), 20, 200)
     result = {
