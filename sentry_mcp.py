@@ -886,8 +886,10 @@ COMMAND = r"""(?x)(?i)(?:
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<name>[\w.-]{2,}) (?P<close>\\{0,3}["'`]?\]?) \s{0,8}
     (?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
     [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
-VALUE = r"""(?xi)(?P<quote>\\{0,3}["'`]) (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
-        (?: (?P=quote) | (?P<open>$|\.\.\.|…) )
+VALUE = r"""(?xi)
+      (?P<quote>\\{0,3}["'`])
+      (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
+      (?: (?P=quote) | (?P<open>$|\.\.\.|…) )
     | (?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?
       (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)"""
 EMAIL = (
@@ -1134,8 +1136,8 @@ def mask_object(fields: Object, room: int, limit: int, path: str) -> Object:
     name = ""
     for key, value in shown:
         own = visible(key)
-        if key.lower() in ("name", "key"):
-            name = visible(str(value)[:99])
+        if key.lower() in ("name", "key") and isinstance(value, str):
+            name = visible(value[:99])
         elif key.lower() == "value":
             own = name or own
         told = clean(key, 99)
