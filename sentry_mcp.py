@@ -1596,7 +1596,8 @@ def format_event(event: Object, trace: bool, environment: bool, limits: Limits) 
 
 def format_crumb(crumb: Object, limits: Limits) -> Object:
     """One thing that happened before the crash."""
-    told = pick(crumb, "timestamp", "type", "category", "level", limit=limits.value // 8 + 9)
+    told = pick(crumb, "timestamp", limit=40)
+    told |= pick(crumb, "type", "category", "level", limit=limits.value // 8 + 9)
     told |= pick(crumb, "message", limit=limits.text // 2)
     told["data"] = mask(record(crumb, "data"), limits.data, limits.value) or None
     return told
