@@ -1020,19 +1020,24 @@ def hide_assigned(text: str, quoted_only: bool = False) -> str:
     return "".join(parts) + text[done:]
 
 
+def hide_plain(text: str) -> str:
+    text = re.sub(LONG, hide_random, hide_assigned(hide_shapes(text)))
+    return re.sub(COMMAND, FILTERED, text)
+
+
 def hide_encoded(found: re.Match[str]) -> str:
     from urllib.parse import unquote
 
     plain = unquote(found[0])
-    return found[0] if hide_secrets(plain) == plain else FILTERED
+    return found[0] if hide_plain(plain) == plain else FILTERED
 
 
 def hide_secrets(text: str) -> str:
-    """Without secrets by names and shapes, and random strings."""
-    text = re.sub(LONG, hide_random, hide_assigned(hide_shapes(text)))
+    """Without secrets by names and shapes, and random strings; percent-encoded once as well."""
+    text = hide_plain(text)
     if "%" in text:
         text = re.sub(ENCODED, hide_encoded, text)
-    return re.sub(COMMAND, FILTERED, text)
+    return text
 
 
 def hide_in_place(text: str) -> str:
@@ -1132,11 +1137,13 @@ def mask_object(fields: Object, room: int, limit: int, path: str) -> Object:
     """Of `{"name": "password", "value": ...}` the value is hidden by its pair's name."""
     shown = list(fields.items())[:room]
     each = room_in_each([value for _, value in shown], room)
+    is_pair = any(key.lower() == "value" for key, _ in shown)
     result = {}
     name = ""
     for key, value in shown:
         own = visible(key)
-        if key.lower() in ("name", "key") and isinstance(value, str):
+        if is_pair and key.lower() in ("name", "key") and isinstance(value, str):
+            own = "label"
             name = visible(value[:99])
         elif key.lower() == "value":
             own = name or own

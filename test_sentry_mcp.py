@@ -4442,6 +4442,15 @@ class TestPrivacy:
         assert told["latestEvent"]["contexts"]["feedback"]["message"] == "It broke"
         assert not re.search("Whitfield|dana@", json.dumps(told))
 
+    def test_the_label_of_a_pair_is_told_and_the_person_is_not(self) -> None:
+        pairs = [{"name": "name", "value": "Dana"}, {"name": "message", "value": "It broke"}]
+        told = m.mask(pairs, 20, 200, "feedback")
+        assert told == [{"name": "name", "value": "[Filtered]"}, pairs[1]]
+
+    def test_what_is_percent_encoded_again_and_again_ends(self) -> None:
+        assert m.clean("/x=%" + "25" * 3000, 9000) == "/x=%" + "25" * 3000
+        assert m.clean("/x=%70assword%3Dh7Kp2mQ9x", 99) == "/x=[Filtered]"
+
     def test_a_name_of_four_letters_is_hidden(self) -> None:
         event = event_of(("message", {"formatted": "for Jane"}), user={"name": "jane"})
         assert detail(event)["latestEvent"]["message"] == "for [user]"
