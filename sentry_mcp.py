@@ -15,10 +15,12 @@ connects    to one host, that of SENTRY_URL (default https://sentry.io), with th
 opens       issues of one project, SENTRY_PROJECT.
 changes     the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
             not with SENTRY_READ_ONLY=1.
-hides       the token; values under names of secrets, in the usual spellings of assignments, and
-            values that have the form of a secret: by names and shapes, not every secret; e-mail
-            addresses; and, in answers about an event, the exact e-mail address, IP address, user
-            name and name of its user (names of under four letters and words such as "admin" stay).
+hides       the token; values under names of secrets; in texts what looks like a secret beside such
+            a name, in the usual spellings of assignments; and values that have the form of a
+            secret: by names and shapes, not every secret. E-mail addresses. In answers about an
+            event the exact e-mail address, IP address, user name and name of its user, but in
+            source and in names of files, functions and modules (names of under four letters and
+            words such as "admin" stay).
 never       starts a process, evaluates code, writes a file, listens on a socket, phones home, or
             imports a module from the folder of this file or the working directory. What Python
             loads before the first line here (sitecustomize) only its option -I keeps out.
@@ -44,7 +46,7 @@ def own_path() -> list[str]:
     relative entries of PYTHONPATH: modules there may be anybody's. (A checkout is others' work.)"""
     folders = [os.path.dirname(path) for path in (__file__, os.path.realpath(__file__))]
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    relative = [entry for entry in entries if not os.path.isabs(entry)]
+    relative = [".", *(entry for entry in entries if not os.path.isabs(entry))]
     try:
         foreign = {os.path.realpath(folder) for folder in folders + relative}
     except OSError:  # the working directory is gone, and with it what is relative to it
@@ -83,7 +85,7 @@ ORDINARY_BYTES = 7_000  # what a reply should take of the model's context
 REPLY_BYTES = 16_000  # the largest reply: clients cut at 8,000 characters to 50 kB
 LOG_BYTES = 4_000  # of diagnostics: a pipe that nobody reads holds 4 KiB on Windows, then blocks
 CALL_SECONDS = 50.0  # for a call
-OVERTIME_SECONDS = 3.0  # until a call is given up: clients wait for 60 s
+OVERTIME_SECONDS = 3.0  # more, until a call that hangs is given up: clients wait for 60 s
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 22.0  # between two pieces of an answer
 MAX_WAIT_SECONDS = 30.0  # for Sentry's rate limit
@@ -314,7 +316,7 @@ NETWORK_ERRORS = (
     ("ertificate", "no trust in its certificate. For a private CA set REQUESTS_CA_BUNDLE", False),
     ("InvalidProxyURL|SchemeUnknown|LocationParse|LocationValue|InvalidURL|InvalidSchema",
         "the address of the proxy cannot be used. Correct HTTPS_PROXY or ALL_PROXY", False),
-    ("407", "the proxy wants other credentials (407). Correct HTTPS_PROXY", False),
+    ("failed: 407", "the proxy wants other credentials (407). Correct HTTPS_PROXY", False),
     ("Proxy", "the proxy refuses. Check HTTPS_PROXY and NO_PROXY", False),
     ("SSL", "no TLS came about. Does this port speak http? Check SENTRY_URL", False),
     ("NameRes|NewConn|ConnectTime", "no connection. Check SENTRY_URL and the network", False),
@@ -382,8 +384,7 @@ def map_http_error(answer: Answer, config: Config, subject: str, wait: float = 0
 def map_network_error(error: Exception, url: str) -> SentryError:
     """The error for a request without an answer."""
     words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
-    rows = [row for row in NETWORK_ERRORS if re.search(row[0], words)]
-    _, problem, sent = rows[0]
+    _, problem, sent = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
     text = f"Cannot use {url}: {problem}."
     openssl = re.search(r"certificate verify failed: ([^(]+)", words)
     if openssl:
@@ -449,7 +450,7 @@ class Deadline:
 
 
 class Background:
-    """A function that ends, in a daemon thread of its own; at once, if none can be started."""
+    """Runs a function in a daemon thread of its own; at once, if none can be started."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -490,7 +491,7 @@ def new_session(config: Config) -> "requests.Session":
 
     class OneHostSession(requests.Session):
         def get_redirect_target(self, resp: "requests.Response") -> None:
-            """None: with allow_redirects=False alone, requests reads a redirect's whole body."""
+            """None is followed; with allow_redirects=False alone, its whole body would be read."""
 
     def authorize(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         request.headers["Authorization"] = f"Bearer {config.token}"
@@ -530,7 +531,9 @@ class Transport:
         """The one use of the network, bounded in size and time. `content`: params or json."""
         from urllib3.exceptions import HTTPError
 
-        left = max(deadline.remaining(), 0.1)
+        left = deadline.remaining()
+        if left < 0.1:
+            raise SentryError("No time is left for this call: nothing was sent. Call again.")
         if method == "GET":
             left /= 2  # it may be repeated
         timeout = (min(CONNECT_SECONDS, left), min(READ_SECONDS, left))
@@ -567,7 +570,9 @@ class Transport:
             text = "Sentry's answer has too many parts. Open the issue in Sentry."
             raise SentryError(text, sent=True)
         with self._parsing:
-            text = received.decode(errors="replace").replace(self._config.token, FILTERED)
+            text = received.decode(errors="replace")
+            if len(self._config.token) > 7:  # a shorter one could be part of JSON
+                text = text.replace(self._config.token, FILTERED)
             try:
                 return json.loads(text, parse_constant=str, parse_int=integer_or_digits)
             except (ValueError, RecursionError):
@@ -876,7 +881,7 @@ PRIVATE_KEY = (
 )
 #: Password (or the user alone, if it is long) before the host of a URL.
 URL_LOGIN = r"(?<=://)(?:[^\s/@:\"']{0,100}:[^\s/@\"']{1,300}|[^\s/@:\"']{16,300})(?=@)"
-SCHEME = r"(?i)(?<=\bbearer\s|.\bbasic\s)(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*"
+SCHEME = r"(?i)(?:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*"
 #: Options and words of SQL after which a password stands, with nothing or a blank between.
 COMMAND = r"""(?x)(?i)(?:
       (?<=identified\sby\s)['"] | (?<=\s-u\s)[^\s:'"]{1,64}:
@@ -1122,7 +1127,9 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
         return mask_object(value, room, limit, path)
     if isinstance(value, list):
         return mask_list(value, room, limit, path)
-    if isinstance(value, str) or not abs(value) < 2**53:  # NaN and infinity are not JSON
+    if (
+        isinstance(value, str) or not abs(value) < 10**14
+    ):  # a card's number; NaN and infinity are not JSON
         return clean(value, limit)
     return value
 
@@ -1137,18 +1144,18 @@ def mask_object(fields: Object, room: int, limit: int, path: str) -> Object:
     """Of `{"name": "password", "value": ...}` the value is hidden by its pair's name."""
     shown = list(fields.items())[:room]
     each = room_in_each([value for _, value in shown], room)
+    labels = [value for key, value in shown if key.lower() in ("name", "key")]
+    names = [visible(label[:99]) for label in labels if isinstance(label, str)]
     is_pair = any(key.lower() == "value" for key, _ in shown)
-    result = {}
-    name = ""
+    result: Object = {}
     for key, value in shown:
         own = visible(key)
-        if is_pair and key.lower() in ("name", "key") and isinstance(value, str):
+        if is_pair and names and key.lower() in ("name", "key"):
             own = "label"
-            name = visible(value[:99])
-        elif key.lower() == "value":
-            own = name or own
+        elif is_pair and names and key.lower() == "value":
+            own = names[0]
         told = clean(key, 99)
-        if told in MARKS:
+        while told in MARKS or told in result:
             told += "_"
         result[told] = mask(value, each, limit, f"{path}.{own}"[-200:])
     if len(fields) > room:
@@ -1207,15 +1214,23 @@ def hide_names(value: Any, names: list[str]) -> Any:
 PLACES = ("filename", "function", "module", "context", "crashedAt", "type")
 
 
-def replace_names(value: Any, pattern: re.Pattern[str]) -> Any:
+#: The fields that hold the event's own data, whose keys mean nothing here.
+DATA = {"vars", "extra", "contexts", "tags", "data", "evidence", "request", "processingErrors"}
+
+
+def replace_names(value: Any, pattern: re.Pattern[str], is_data: bool = False) -> Any:
+    """`is_data`: the value is the event's own, with keys that anybody chose."""
     if isinstance(value, str):
         return pattern.sub("[user]", value)
     if isinstance(value, list):
-        return [replace_names(item, pattern) for item in value]
+        return [replace_names(item, pattern, is_data) for item in value]
     if not isinstance(value, dict):
         return value
-    result = {key: replace_names(item, pattern) for key, item in value.items()}
-    if value.keys() & {"inApp", "handled", "crashedAt"}:
+    result = {}
+    for key, item in value.items():
+        own = pattern.sub("[user]", key) if is_data else key
+        result[own] = replace_names(item, pattern, is_data or key in DATA)
+    if not is_data and value.keys() & {"inApp", "handled", "crashedAt"}:
         result |= {key: value[key] for key in PLACES if key in value}
     return result
 
@@ -1275,7 +1290,8 @@ def size(result: Object) -> int:
 
 
 def fit(build: Callable[[Limits], Object], aim: int = ORDINARY_BYTES) -> Object:
-    """The richest reply of at most `aim` bytes; else the crash alone, in what may be sent."""
+    """The richest reply of at most `aim` bytes, else the poorest; what is over REPLY_BYTES even
+    then is halved until it fits."""
     for limits in STEPS:
         result = build(limits)
         if limits != STEPS[0]:
@@ -1397,7 +1413,7 @@ def source_lines(frame: Object, around: int) -> list[list[Any]]:
     """Lines of source, each with its number, near the frame's own."""
     at = integer(frame.get("lineNo")) or 0
     pairs = frame.get("context")
-    if not isinstance(pairs, list):
+    if not at or not isinstance(pairs, list):
         return []
     found = []
     for pair in pairs[:100]:
@@ -1752,13 +1768,17 @@ def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
     A URL is never contacted. It must be of the configured host: an id is known to one Sentry only.
     """
     given = given.strip(" \t\n#.,")
-    host = config.url.split("/")[2]
+    host = config.url.split("/")[2].lower()
     hosts = [host]
     if host.endswith("sentry.io"):
         hosts += ["sentry.io", f"{config.org}.sentry.io"]
     event = ""
     url = re.fullmatch(ISSUE_URL, given)
-    if url and url["host"] in hosts and config.org in (url["path"] or config.org).split("/"):
+    if (
+        url
+        and url["host"].lower() in hosts
+        and config.org in (url["path"] or config.org).split("/")
+    ):
         given = url["id"]
         event = url["event"] or ""
     if not re.fullmatch(ISSUE_ID, given):
@@ -1882,8 +1902,8 @@ def get_issue_detail(
     issue, found, note = read_event(sentry, deadline, issueId, event)
     names = names_of(found)
     told = format_whole_issue(issue)
-    for key in ("title", "culprit", "history"):
-        told |= present(**{key: hide_names(told.get(key), names)})
+    for key in told.keys() & {"title", "culprit", "assignedTo", "history"}:
+        told[key] = hide_names(told[key], names)
 
     def build(limits: Limits) -> Object:
         shown = None
@@ -2438,7 +2458,8 @@ class Server:
             import traceback
 
             trace = traceback.format_exc(limit=-3)
-            self._sentry.log(f"sentry_mcp: a bug in {call.request.method}: {trace}")
+            trace = self._without_token(f"sentry_mcp: a bug in {call.request.method}: {trace}")
+            self._sentry.log(trace)
             outcome = MCPError("Internal error", INTERNAL_ERROR)
         self._end(call, outcome)
         if call.request.method == "tools/list":
@@ -2457,12 +2478,16 @@ class Server:
         if call.has_place:
             self._places.release()
 
-    def _write(self, message: Object) -> None:
-        """The one write to stdout. The token, of which no part of JSON but text is made, is out."""
-        line = dump(message) + "\n"
+    def _without_token(self, text: str) -> str:
+        """A token that could be part of JSON's own syntax is none."""
         token = self._sentry.token
-        if len(token) > 7 and not token.isdigit():
-            line = line.replace(token, FILTERED)
+        if len(token) < 8 or token.isdigit():
+            return text
+        return text.replace(token, FILTERED)
+
+    def _write(self, message: Object) -> None:
+        """The one write to stdout."""
+        line = self._without_token(dump(message)) + "\n"
         try:
             with self._output:  # a lone surrogate, as a client may have in an id, is escaped
                 self._stdout.write(line.encode("utf-8", "backslashreplace"))
@@ -2482,7 +2507,7 @@ the environment does not have are read from the .env beside this file."""
 
 
 def check(sentry: Sentry) -> Iterator[str]:
-    """Test the configuration, for a person: yields lines. One of them may begin with FAIL."""
+    """Test the configuration, for a person: yields lines, those of failures begin with FAIL."""
     step = "configuration"
     deadline = Deadline()
     try:
