@@ -960,11 +960,11 @@ def looks_secret(name: str, value: str, is_quoted: bool) -> bool:
     if not is_secret_name(name):
         mixed = re.fullmatch("(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{12,}", value)
         return is_quoted and bool(mixed and re.search(DOUBTFUL_NAME, snake_case(name)))
-    if value.isdigit():
-        return len(value) > 5 and not snake_case(name).endswith("tokens")
+    if re.fullmatch(r"[0-9.]+", value):
+        return value.isdigit() and len(value) > 5 and not snake_case(name).endswith("tokens")
     if re.search(r"\s", value) or len(value) < 5:
         return False
-    is_word = value.islower() or not is_quoted
+    is_word = value in (value.lower(), value.upper()) or not is_quoted
     return len(value) > 15 or not is_word or bool(re.search("[0-9]", value))
 
 

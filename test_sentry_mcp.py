@@ -4180,6 +4180,8 @@ SECRETS = [
 ]
 #: Comes out as it is, to the last character.
 HARMLESS = [
+    "SERVER_AUTH = '1.3.6.1.5.5.7.3.1'",
+    "'DELETE': ('AUTH', 'SELECTED'),",
     "Unexpected token: 'else'",
     "Unexpected token ' in JSON at position 3",
     "token=\" at line 3: unexpected '}'",
