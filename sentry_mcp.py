@@ -497,7 +497,6 @@ def new_session(config: Config) -> "requests.Session":
         request.headers["Authorization"] = f"Bearer {config.token}"
         return request
 
-    os.environ.pop("SSLKEYLOGFILE", None)  # urllib3 would write the keys of TLS there
     session = OneHostSession()
     session.auth = authorize  # a header alone would be replaced by one of ~/.netrc
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -666,6 +665,8 @@ class Sentry:
             return self._connection
 
     def _new_connection(self) -> Connection:
+        # From its import on, requests would have the keys of TLS written to this file.
+        os.environ.pop("SSLKEYLOGFILE", None)
         try:
             import dotenv  # noqa: F401
             import requests  # noqa: F401

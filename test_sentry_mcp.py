@@ -3769,7 +3769,7 @@ class TestTransport:
 
     def test_no_keys_of_tls_are_written(self, monkeypatch: Any, tmp_path: Path) -> None:
         monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
-        m.new_session(configured())
+        connected().connect()
         assert "SSLKEYLOGFILE" not in os.environ
 
 
