@@ -79,7 +79,7 @@ Object = dict[str, Any]  # of JSON
 
 LINE_BYTES = 16 * 2**20  # the longest message of the client
 BODY_BYTES = 8 * 2**20  # the longest answer of Sentry, decompressed
-BODY_VALUES = 250_000  # values in an answer: each takes up to 100 bytes of memory
+BODY_VALUES = 200_000  # values in an answer: each takes up to 100 bytes of memory
 CHUNK_BYTES = 16 * 2**10  # read at once: gzip makes at most 1,032 times as much of it
 ORDINARY_BYTES = 7_000  # what a reply should take of the model's context
 REPLY_BYTES = 16_000  # the largest reply: clients cut at 8,000 characters to 50 kB
