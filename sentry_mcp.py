@@ -820,47 +820,47 @@ class Sentry:
         return "/".join(("organizations", self.config.org, "issues", *below, ""))
 
 
-# --- 7. Privacy: clean, clean_code, clean_place, mask, hide_user ---------------------------------
+# --- 7. Privacy: clean, clean_code, clean_place, mask, hide_names --------------------------------
 
 #: Printable for Python, but without a glyph: variation selectors, fillers, joiners.
-BLANK = (
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\U000e0100-\U000e01ef]"
-)
-#: How the snake_case name of a secret ends. A name is judged by its end: token_count is a count.
-SECRET_NAME = r"""(?x)(?:
-      (?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey|cookie
-        |authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo) s?
-    | (?<![a-z]) (?: pass|pw|pin|otp|totp|mfa|sid|cv[cv]2?|creds?|auth|bearer|session|nonce|dsn
-        |[cx]srf|connection_?string|conn_?str|webhook|license_?code)
-    | (?: api|app|application|access|account|secret|shared|private|auth|bot|client|consumer
-        |customer|deploy|device|encrypt(?:ion)?|decrypt(?:ion)?|integration|license|master|rsa|ssh
-        |pem|server|service|sign(?:ing)?|storage|subscription|write|admin) _?keys?
-    | key_?pem
-    )
-    (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current
-      |confirm(?:ation)?|again|url|[0-9]+))* $"""
-#: How the name ends of what is a secret only if it looks like one.
-DOUBTFUL_NAME = r"(?:key|hmac|sig|signature|challenge)$"
-#: How the snake_case path of names ends to what tells who or where somebody is.
-PERSONAL_NAME = r"""(?x)(?:^|[_.])(?:
-      e_?mail (?:_?addr(?:ess)?)?
-    | (?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
-    | (?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)
-      (?:_?address)?
-    | ip | ip_?addr(?:ess)? | mac_?addr(?:ess)?
-    | (?:tele|mobile_?|cell_?)?phone (?:_?(?:no|num|number))? | mobile_?(?:no|number) | fax
-    | (?:street|home|postal|mailing|billing|shipping|delivery)_?address
-    | ssn | social_?security (?:_?(?:no|number))? | (?:national|tax|citizen|personal)_?(?:id|number)
-    | passport (?:_?(?:no|num|number|id))? | driver_?s?_?licen[cs]e (?:_?(?:no|number))?
-    | licen[cs]e_?plate | date_?of_?birth | birth_?(?:date|day) | dob
-    | (?:credit|debit|payment|bank)?_?card (?:_?(?:no|num|number))? | iban | bic
-    | (?:bank_?)?account_?(?:no|num|number) | routing_?number | sort_?code
-    | (?:user|customer|account|device|feedback|author|actor|person|owner)\.name
-    )$"""
-#: Tokens of the well-known services, by the prefixes that these publish.
-SERVICE_TOKEN = r"""(?x)(?<![A-Za-z0-9])(?:
-      (?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}      # AWS
+BLANK = r"""(?x)[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]
+    | [\U000e0100-\U000e01ef]"""
+BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+"
+#: Kind: how the snake_case path of such a name ends (token_count is no token, but a count).
+NAMES = {
+    "count": "tokens$",  # or a secret, if it is no number
+    "secret": r"""(?x)(?:(?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey
+          |cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo) s?
+        | (?<![a-z])(?:pass|pw|pin|otp|totp|mfa|sid|cv[cv]2?|creds?|auth|bearer|session|nonce|dsn
+          |[cx]srf|connection_?string|conn_?str|webhook|license_?code)
+        | (?:api|app|application|access|account|secret|shared|private|auth|bot|client|consumer
+          |customer|deploy|device|encrypt(?:ion)?|decrypt(?:ion)?|integration|license|master|rsa
+          |ssh|pem|server|service|sign(?:ing)?|storage|subscription|write|admin) _?keys?|key_?pem)
+        (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current
+          |confirm(?:ation)?|again|url|[0-9]+))*$""",
+    "doubtful": r"(?:key|hmac|sig|signature|challenge)$",  # a secret only if it looks like one
+    "personal": r"""(?x)(?:^|[_.])(?:e_?mail(?:_?addr(?:ess)?)?
+        | (?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
+        | (?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)(?:_?address)?
+        | (?:street|home|postal|mailing|billing|shipping|delivery)_?address
+        | (?:(?:tele|mobile_?|cell_?)?phone|(?:credit|debit|payment|bank)?_?card|passport
+          |social_?security|driver_?s?_?licen[cs]e)(?:_?(?:no|num|number))?
+        | (?:bank_?)?account_?(?:no|num|number) | mobile_?(?:no|number) | fax | ssn | iban | bic
+        | (?:national|tax|citizen|personal|passport)_?(?:id|number) | licen[cs]e_?plate | dob
+        | date_?of_?birth | birth_?(?:date|day) | routing_?number | sort_?code
+        | ip(?:_?addr(?:ess)?)? | mac_?addr(?:ess)?
+        | (?:user|customer|account|device|feedback|author|actor|person|owner)\.name)$""",
+}
+#: Kind: what is shown of a field so called. Of "personal" it is nothing.
+SHOWN = {
+    "count": "-?[0-9.]+",
+    "secret": "[0-9.]{1,3}|-[0-9.]{1,2}",  # a count too
+    "doubtful": r"[A-Za-z0-9]{0,11}|[A-Za-z0-9]*[^A-Za-z0-9][\s\S]*|[^A-Z]*|[^0-9]*",
+}
+#: What is no secret beside any such name in a text: phrases, and short or dotted numbers.
+PLAIN = r".{0,4}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
+#: Tokens of the well-known services, by the prefixes that these publish; JWT.
+TOKEN = r"""(?x)(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}  # AWS
     | (?:LTAI|AIza|ya29\.|GOCSPX-|EAA[A-Z]|SG\.|sl\.|hv[sbr]\.|AGE-SECRET-KEY-)[\w.~-]{12,}
     | (?:gh[a-z]|github_pat|glc|glsa|npm|hf|gsk|r8|xai|nvapi|ntn|rdme|tfp|nfp|vcp|napi|sbp|sgp
         |fo1|bkua|rubygems|shp[a-z]{2}|whsec|pscale_\w{2,6}|phc|phx|pypi|sntry[a-z]|dckr_\w{3}
@@ -870,333 +870,239 @@ SERVICE_TOKEN = r"""(?x)(?<![A-Za-z0-9])(?:
     | (?:gl[a-z]{2,5}|sk|rk|pk|xox[a-z]|xapp|xwfp|pul|pplx|tskey|sq0\w{3}|NR[A-Z]{2}|PMAK|CFPAT
         |FLW[A-Z]{5,}(?:_[A-Z]+)?|HRKU|key|pat|ico|api|sdk|mob|dp\.\w{2,5}|lob|gsk|fio-u|tok|v1\.0)
       [-_.](?=[\w.-]{0,99}[0-9])[\w.~-]{16,}
-    | (?:sk|pk)\.eyJ[\w.-]{20,} | AT(?:ATT3|CTT3|BB)[\w=-]{16,}
-    | cio[A-Za-z0-9]{32} | oy2[a-z0-9]{43}
-    | dapi[0-9a-f]{32} | sq[upa]_[0-9a-f]{40} | AC[0-9a-f]{32} | SK[0-9a-f]{32}
-    | [0-9a-f]{32}-us[0-9]{1,2} | [0-9]{8,10}:AA[\w-]{32,34}
-    )"""
-JWT = r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){1,3}"
-PRIVATE_KEY = (
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:(?!-----END)[\s\S]){0,9000}(?:-----END [A-Z0-9 ]{0,40}-----)?"
-)
-#: Password (or the user alone, if it is long) before the host of a URL.
-URL_LOGIN = r"(?<=://)(?:[^\s/@:\"']{0,100}:[^\s/@\"']{1,300}|[^\s/@:\"']{16,300})(?=@)"
-SCHEME = r"(?i)(?:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*"
-#: Options and words of SQL after which a password stands, with nothing or a blank between.
-COMMAND = r"""(?x)(?i)(?:
-      (?<=identified\sby\s)['"] | (?<=\s-u\s)[^\s:'"]{1,64}:
-    | (?<![\w-])--?[\w-]{0,40}(?:password|passwd|token|secret|api-key|apikey)\s+
-    )(?P<value>[^\s'"]{4,})"""
-#: A name and what stands between it and its value, in any usual spelling of an assignment.
-ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<name>[\w.-]{2,}) (?P<close>\\{0,3}["'`]?\]?) \s{0,8}
-    (?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
-    [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
-VALUE = r"""(?xi)
-      (?P<quote>\\{0,3}["'`])
-      (?P<quoted>[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
-      (?: (?P=quote) | (?P<open>$|\.\.\.|…) )
-    | (?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?
-      (?P<plain>[^\s"'`<>&;,|(){}\[\]\\]+)"""
-EMAIL = (
-    r"(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d)"
-    r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"
-)
-CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
-IBAN = r"\b[A-Z]{2}\d{2}(?: ?[A-Z]{4})?(?: ?\d{4}){3,6}(?: ?\d{1,3})?\b"
-US_SOCIAL_SECURITY = r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])"
-#: What may be a token.
-RUN = r"(?<![\w%])[A-Za-z0-9][\w.~+-]{14,}[\w=]"
+    | (?:sk|pk)\.eyJ[\w.-]{20,} | eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){1,3}
+    | AT(?:ATT3|CTT3|BB)[\w=-]{16,} | cio[A-Za-z0-9]{32} | oy2[a-z0-9]{43} | [0-9a-f]{32}-us[0-9]+
+    | (?:dapi|AC|SK)[0-9a-f]{32} | sq[upa]_[0-9a-f]{40} | [0-9]{8,10}:AA[\w-]{32,34}"""
+RUN = r"(?<![\w%])[A-Za-z0-9][\w.~+-]{14,}[\w=]"  # what may be a token
+SHAPE = r"""(?xi)-----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
+      (?:(?!-----END)[\s\S]){0,9000}(?:-----END\ [A-Z0-9 ]{0,40}-----)?
+    | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}  # password in a URL,
+      |[^\s/@:"']{16,300})(?=@)  # or the user alone, if it is long
+    | (?:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*"""
 #: What may be another random string.
 LONG = r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"
-#: Part of a URL that is percent-encoded.
-ENCODED = r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*"
-#: Words that are told even if they are the name of an event's user.
-COMMON_WORDS = (
-    "admin(istrator)?|root|test(er)?|guest|system|users?|none|null|anonymous|unknown|curl|wget|get"
-    "|post|put|patch|delete|head|options|python|java|node|ruby|http|https|localhost|default|public"
-    "|private|support|info|nobody|staging|production|development|service|error|true|false|main"
-    "|master|backend|frontend|client|server|customer|account|name|email"
-)
-#: Keys of results that are the server's own words.
-MARKS = ("notice", "note", "omitted", "shortened", "hint")
-
-
-@lru_cache(2000)
-def snake_case(name: str) -> str:
-    """`apiKey`, `API-Key` and `api key` as `api_key`; a dot stays."""
-    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name[-200:])
-    return re.sub(r"[^a-z0-9.]+", "_", parted.lower()).strip("_.")
-
-
-@lru_cache(2000)
-def is_secret_name(name: str) -> bool:
-    """Whether what has this name is a secret."""
-    return bool(re.search(SECRET_NAME, snake_case(name).rpartition(".")[2]))
-
-
-@lru_cache(2000)
-def may_be_secret(name: str) -> bool:
-    """Whether what has this name is a secret, or one if it looks like one."""
-    return is_secret_name(name) or bool(re.search(DOUBTFUL_NAME, snake_case(name)))
-
-
-@lru_cache(2000)
-def is_personal_name(path: str) -> bool:
-    """Whether what has this name, or path of names, tells who or where somebody is."""
-    return bool(re.search(PERSONAL_NAME, snake_case(path)))
-
-
-def is_random(text: str) -> bool:
-    """Whether it is no words: capitals, small letters and digits change too often for that."""
-    numbers = re.findall("[0-9]+", text)
-    if not numbers or not re.search("[a-z]", text) or not re.search("[A-Z]", text):
-        return False
-    pieces = re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^A-Za-z0-9]+", text)
-    return len(pieces) + 2 * len(numbers) > 0.58 * len(text)
-
-
-def looks_secret(name: str, value: str, is_quoted: bool) -> bool:
-    """Whether the value of an assignment in a text is a secret: `token: 'else'` is none."""
-    if not is_secret_name(name):
-        mixed = re.fullmatch("(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9]{12,}", value)
-        return is_quoted and bool(mixed and re.search(DOUBTFUL_NAME, snake_case(name)))
-    if re.fullmatch(r"[0-9.]+", value):
-        return value.isdigit() and len(value) > 5 and not snake_case(name).endswith("tokens")
-    if re.search(r"\s", value) or len(value) < 5:
-        return False
-    is_word = value in (value.lower(), value.upper()) or not is_quoted
-    return len(value) > 15 or not is_word or bool(re.search("[0-9]", value))
-
-
-def hide_people(text: str) -> str:
-    """Without e-mail addresses, and numbers of cards, accounts and US citizens."""
-    if "@" in text or "%40" in text or "＠" in text:
-        text = re.sub(EMAIL, "[email]", text)
-    if re.search("[0-9]{3}", text):
-        text = re.sub(CARD, hide_card, text)
-        text = re.sub(IBAN, FILTERED, text)
-        text = re.sub(US_SOCIAL_SECURITY, FILTERED, text)
-    return text
-
-
-def hide_card(found: re.Match[str]) -> str:
-    """By the check digit of ISO/IEC 7812-1."""
-    digits = [int(digit) for digit in reversed(re.sub("[^0-9]", "", found[0]))]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
-    is_card = (sum(digits[::2]) + sum(doubled)) % 10 == 0
-    return FILTERED if is_card else found[0]
-
-
-def hide_token(found: re.Match[str]) -> str:
-    is_token = re.match(SERVICE_TOKEN, found[0]) or re.match(JWT, found[0])
-    return FILTERED if is_token else found[0]
-
-
-def hide_random(found: re.Match[str]) -> str:
-    return FILTERED if is_random(found[0]) else found[0]
-
-
-def hide_shapes(text: str) -> str:
-    """Without what has the published form of a secret, whatever it is called."""
-    if "-----BEGIN" in text:
-        text = re.sub(PRIVATE_KEY, FILTERED, text)
-    if "://" in text:
-        text = re.sub(URL_LOGIN, FILTERED, text)
-    return re.sub(SCHEME, FILTERED, re.sub(RUN, hide_token, text))
-
-
-def hide_assigned(text: str, quoted_only: bool = False) -> str:
-    """Without the values of secrets in assignments, dumps, headers and query strings."""
-    parts = []
-    done = 0
-    for found in re.finditer(ASSIGNMENT, text):
-        name = found["name"]
-        if found.start() < done or not may_be_secret(name):
-            continue
-        if quoted_only and not text.startswith(("'", '"', "`", "\\"), found.end()):
-            continue
-        value = re.compile(VALUE).match(text, found.end())
-        if not value:
-            continue
-        group = "quoted" if value["quote"] else "plain"
-        if value["scheme"] or looks_secret(name, value[group], group == "quoted"):
-            parts += [text[done : value.start(group)], FILTERED]
-            done = value.end(group)
-    return "".join(parts) + text[done:]
-
-
-def hide_plain(text: str) -> str:
-    text = re.sub(LONG, hide_random, hide_assigned(hide_shapes(text)))
-    return re.sub(COMMAND, FILTERED, text)
-
-
-def hide_encoded(found: re.Match[str]) -> str:
-    from urllib.parse import unquote
-
-    plain = unquote(found[0])
-    return found[0] if hide_plain(plain) == plain else FILTERED
-
-
-def hide_secrets(text: str) -> str:
-    """Without secrets by names and shapes, and random strings; percent-encoded once as well."""
-    text = hide_plain(text)
-    if "%" in text:
-        text = re.sub(ENCODED, hide_encoded, text)
-    return text
-
-
-def hide_in_place(text: str) -> str:
-    return hide_assigned(hide_shapes(text))
-
-
-def hide_in_code(text: str) -> str:
-    return hide_assigned(hide_shapes(text), quoted_only=True)
+#: Options and words of SQL after which a password stands, with nothing or a blank between.
+COMMAND = r"""(?xi)(?:(?<=identified\sby\s)['"] | (?<=\s-u\s)[^\s:'"]{1,64}:
+    | (?<![\w-])--?[\w-]{0,40}(?:password|passwd|token|secret|api-key|apikey)\s+)[^\s'"]{4,}"""
+ENCODED = r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*"  # a part of a URL
+#: A name and what stands between it and its value, in any usual spelling of an assignment.
+ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<name>[\w.-]{2,}) \\{0,3}["'`]?\]? \s{0,8}
+    (?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
+    [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
+VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])?
+    (?(quote)|(?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?)
+    (?P<value>(?(quote)(?:[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
+      |[^\s"'`<>&;,|(){}\[\]\\]+))  # without quotes: up to a blank or bracket
+    (?(quote)(?:(?P=quote)|$|\.\.\.|…)))"""
+QUOTED = rf"(?=[\"'`\\]){VALUE}"
+EMAIL = r"""(?x)(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d)
+    [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"""
+CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
+#: An IBAN, or a number of US social security.
+ACCOUNT = r"""(?x)\b[A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b
+    | (?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])"""
+COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|users?|none|null|get
+    |anonymous|unknown|curl|wget|post|put|patch|delete|head|options|python|java|node|ruby|https?
+    |localhost|default|public|private|support|info|nobody|staging|production|development|service
+    |error|true|false|main|master|backend|frontend|client|server|customer|account|name|email"""
+MARKS = "notice|note|omitted|shortened|hint"  # the server's own words among the keys of results
+PLACES = ("filename", "function", "module", "context", "crashedAt", "type")  # of code
+#: The fields that hold the event's own data, whose keys mean nothing here.
+DATA = {"vars", "extra", "contexts", "tags", "data", "evidence", "request", "processingErrors"}
+Hide = Callable[[str], str]
 
 
 def visible(text: str) -> str:
     """Without controls, format and bidi characters, surrogates, and what has no glyph."""
-    if not text.isascii():
-        text = re.sub(BLANK, "", text)
-    if text.isprintable():
-        return text
+    text = re.sub(BLANK, "", text)
     shown = [c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text]
     return "".join(shown)
 
 
+@lru_cache(2000)
+def kind_of(path: str) -> str:
+    """Of which kind of NAMES a name is, or a path of names with dots; "" for all others."""
+    name = re.sub(BETWEEN_WORDS, "_", visible(path[-200:])).lower().strip("_.")
+    for kind, pattern in NAMES.items():
+        if re.search(pattern, name):
+            return kind
+    return ""
+
+
+def looks_secret(kind: str, value: str, quote: str = "'") -> bool:
+    """Whether what is assigned in a text is a secret: `token: 'else'` is none. `quote`: if any."""
+    if kind not in SHOWN or re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value):
+        return False
+    is_word = re.fullmatch("[^0-9]{0,15}", value)
+    if quote:
+        return not is_word or value not in (value.lower(), value.upper())
+    return not is_word and kind != "doubtful"
+
+
+def hide_where(text: str, pattern: str, is_secret: Callable[[str], object]) -> str:
+    """Without what matches the pattern and is a secret."""
+    return re.sub(pattern, lambda found: FILTERED if is_secret(found[0]) else found[0], text)
+
+
+def is_card(text: str) -> bool:
+    """By the check digit of ISO/IEC 7812-1: from the end, every second digit counts twice."""
+    digits = re.sub("[^0-9]", "", text)[::-1]
+    twice = [str(2 * int(digit)) for digit in digits[1::2]]
+    return sum(map(int, digits[::2] + "".join(twice))) % 10 == 0
+
+
+def hide_people(text: str) -> str:
+    """Without e-mail addresses, and numbers of cards, accounts and US citizens."""
+    if re.search("@|%40|＠", text):
+        text = re.sub(EMAIL, "[email]", text)
+    if re.search("[0-9]{3}", text):
+        text = re.sub(ACCOUNT, FILTERED, hide_where(text, CARD, is_card))
+    return text
+
+
+def hide_known(text: str, values: str = VALUE) -> str:
+    """Without what has the published form of a secret, whatever it is called; and without the
+    values of secrets in assignments, dumps, headers and query strings."""
+    text = hide_where(re.sub(SHAPE, FILTERED, text), RUN, partial(re.match, TOKEN))
+    parts = []
+    done = 0
+    for found in re.finditer(ASSIGNMENT, text):
+        kind = kind_of(found["name"])
+        if found.start() < done or kind not in SHOWN:
+            continue
+        value = re.compile(values).match(text, found.end())
+        if value and (value["scheme"] or looks_secret(kind, value["value"], value["quote"])):
+            parts += [text[done : value.start("value")], FILTERED]
+            done = value.end("value")
+    return "".join(parts) + text[done:]
+
+
+def is_random(text: str) -> bool:
+    """Whether it is no words: capitals, small letters and digits change too often for that."""
+    if not re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", text):
+        return False
+    words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", text)
+    numbers = re.findall("[0-9]+", text)
+    return len(words) + 3 * len(numbers) > 0.58 * len(text)
+
+
+def hide_words(text: str) -> str:
+    """Without secrets by names and shapes, and random strings."""
+    return re.sub(COMMAND, FILTERED, hide_where(hide_known(text), LONG, is_random))
+
+
+def hide_secrets(text: str) -> str:
+    """The same, percent-encoded once as well."""
+    from urllib.parse import unquote
+
+    text = hide_words(text)
+    return hide_where(text, ENCODED, lambda part: hide_words(unquote(part)) != unquote(part))
+
+
 @lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
-def hidden(text: str, hide: Callable[[str], str]) -> str:
+def hidden(text: str, hide: Hide) -> str:
     return hide(hide_people(visible(text)))
 
 
-def filtered(value: Any, limit: int, hide: Callable[[str], str]) -> str:
+def clean(value: Any, limit: int = 200, hide: Hide = hide_secrets) -> str:
     """At most `limit` characters of a text or number of Sentry's; "" for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if type(value) not in (str, int, float):
         return ""
     whole = str(value)
     most = 4 * limit + 4000
     text = hidden(whole[:most], hide)
     left = len(text) - limit + len(whole[most:])
-    if left <= 0:
-        return text
-    return f"{text[:limit]}… [{left} more characters]"
+    return text if left <= 0 else f"{text[:limit]}… [{left} more characters]"
 
 
-def clean(value: Any, limit: int) -> str:
-    """Prose, values and messages."""
-    return filtered(value, limit, hide_secrets)
-
-
-def clean_place(value: Any, limit: int = 200) -> str:
-    """Names of files, functions and modules, which may look random."""
-    return filtered(value, limit, hide_in_place)
-
-
-def clean_code(value: Any, limit: int = 200) -> str:
-    """A line of source, which has to match the editor: only literals beside a secret's name."""
-    return filtered(value, limit, hide_in_code)
+#: The same for names of files, functions and modules, which may look random.
+clean_place = partial(clean, hide=hide_known)
+#: For a line of source, which has to match the editor: only literals beside a secret's name.
+clean_code = partial(clean, hide=partial(hide_known, values=QUOTED))
 
 
 def is_hidden(path: str, value: Any) -> bool:
     """Whether a field is filtered by its name. `path`: the names that lead to it, with dots."""
-    if is_personal_name(path):
-        return True
-    name = path.rpartition(".")[2]
-    text = ""
-    if not isinstance(value, (dict, list)):
-        text = str(value)
-    if name == "user":  # of which only Sentry's "id:..." is told, if it is no object
+    text = "" if isinstance(value, (dict, list)) else str(value)
+    if path.endswith(".user"):  # only Sentry's "id:..." is told, if it is no object
         return not isinstance(value, dict) and not text.startswith("id:")
-    if not is_secret_name(name):
-        return looks_secret(name, text, is_quoted=True)
-    if re.fullmatch(r"-?[0-9.]+", text):  # a count, unless it is long
-        return len(text) > 3 and not snake_case(name).endswith("tokens")
-    return True
+    kind = kind_of(path)
+    is_told = kind not in SHOWN or re.fullmatch(SHOWN[kind], text)
+    return kind == "personal" or not is_told
+
+
+def paths_in_object(fields: Object, path: str) -> list[str]:
+    """What to judge its values by. In `{"name": "token", "value": ...}` the value has the name."""
+    keys = {key.lower() for key in fields}
+    roles = dict[str, str]()
+    for key, label in fields.items():
+        if key.lower() in ("name", "key") and "value" in keys and isinstance(label, str):
+            roles = {"name": "label", "key": "label", "value": label} | roles
+    return [f"{path}.{roles.get(key.lower()) or key}"[-200:] for key in fields]
+
+
+def paths_in_list(items: list[Any], path: str) -> list[str]:
+    """What to judge its items by. In `["--token", "..."]`, as in headers, the second has the name
+    (in longer lists, if it looks secret)."""
+    paths = []
+    before = ""
+    for item in items:
+        paths.append(path)
+        if isinstance(item, str):
+            is_likely = len(items) < 4 or looks_secret(kind_of(before), item)
+            if is_likely and is_hidden(before, item):
+                paths[-1] = before
+            before = f".{item[:99]}"
+    return paths
+
+
+def own_key(key: str, taken: Object) -> str:
+    """The key, filtered: neither taken nor one of the server's own words."""
+    told = clean(key, 99)
+    while told in taken or re.fullmatch(MARKS, told):
+        told += "_"
+    return told
 
 
 def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
-    """JSON from an event, filtered by names and shapes.
-
-    `room`: how many values may be shown, flat ones before nested ones. `limit`: characters of one.
-    `path`: the names that lead to the value, with dots.
-    """
+    """JSON from an event, filtered: at most `room` values, flat ones before nested ones, of at
+    most `limit` characters each. `path`: the names that lead to it, with dots."""
     if value is None or isinstance(value, bool):
         return value
     if is_hidden(path, value):
         return FILTERED
-    if isinstance(value, dict):
-        return mask_object(value, room, limit, path)
-    if isinstance(value, list):
-        return mask_list(value, room, limit, path)
-    if (
-        isinstance(value, str) or not abs(value) < 10**14
-    ):  # a card's number; NaN and infinity are not JSON
+    if isinstance(value, (int, float)) and abs(value) < 10**14:  # a card has more; so has infinity
+        return value
+    if isinstance(value, (str, int, float)):
         return clean(value, limit)
-    return value
-
-
-def room_in_each(values: list[Any], room: int) -> int:
-    """What is left for each nested value once the flat ones are shown."""
-    nested = sum(isinstance(value, (dict, list)) for value in values)
-    return max(room - len(values), 0) // max(nested, 1)
-
-
-def mask_object(fields: Object, room: int, limit: int, path: str) -> Object:
-    """Of `{"name": "password", "value": ...}` the value is hidden by its pair's name."""
-    shown = list(fields.items())[:room]
-    each = room_in_each([value for _, value in shown], room)
-    labels = [value for key, value in shown if key.lower() in ("name", "key")]
-    names = [visible(label[:99]) for label in labels if isinstance(label, str)]
-    is_pair = any(key.lower() == "value" for key, _ in shown)
+    is_object = isinstance(value, dict)
+    paths = paths_in_object(value, path) if is_object else paths_in_list(value, path)
+    parts = list(value.values() if is_object else value)[:room]
+    nested = sum(isinstance(part, (dict, list)) for part in parts)
+    each = (room - len(parts)) // max(nested, 1)
+    shown = [mask(part, each, limit, paths[i]) for i, part in enumerate(parts)]
+    omitted = {"omitted": len(value) - room} if len(value) > room else {}
+    if not is_object:
+        return [*shown, omitted] if omitted else shown
     result: Object = {}
-    for key, value in shown:
-        own = visible(key)
-        if is_pair and names and key.lower() in ("name", "key"):
-            own = "label"
-        elif is_pair and names and key.lower() == "value":
-            own = names[0]
-        told = clean(key, 99)
-        while told in MARKS or told in result:
-            told += "_"
-        result[told] = mask(value, each, limit, f"{path}.{own}"[-200:])
-    if len(fields) > room:
-        result["omitted"] = len(fields) - room
-    return result
-
-
-def mask_list(items: list[Any], room: int, limit: int, path: str) -> list[Any]:
-    """`["--password", "..."]`: what follows the name of a secret is hidden, as in headers."""
-    each = room_in_each(items[:room], room)
-    result: list[Any] = []
-    before = ""
-    for item in items[:room]:
-        if isinstance(item, str):
-            named = before and is_hidden(before, item)
-            likely = len(items) < 4 or looks_secret(before, item, is_quoted=True)
-            before = item[:99]
-            if named and likely:
-                item = FILTERED
-        result.append(mask(item, each, limit, path))
-    if len(items) > room:
-        result.append({"omitted": len(items) - room})
-    return result
+    for key, part in zip(value, shown, strict=False):
+        result[own_key(key, result)] = part
+    return result | omitted
 
 
 def names_of(event: Object) -> list[str]:
-    """How the people are called whom the event is about: what is told of them nowhere."""
+    """How the people are called whom the event is about, which is told nowhere; but for common
+    words and what is shorter than four letters."""
     people = [record(event, "user"), record(event, "userReport")]
     people.append(record(event, "contexts", "feedback"))
-    names = []
-    for key in ("email", "ip_address", "username", "name", "contact_email"):
-        names += [str(person.get(key) or "").strip()[:200] for person in people]
-    return [
-        name for name in names if len(name) > 3 and not re.fullmatch(COMMON_WORDS, name.lower())
-    ]
+    keys = ("email", "ip_address", "username", "name", "contact_email")
+    names = [str(person.get(key) or "").strip() for key in keys for person in people]
+    return [name[:200] for name in names if not re.fullmatch(COMMON_NAME, name)]
 
 
 def spelled(name: str) -> str:
     """A pattern of a name: as it is and, of two words, in either order, any mark between."""
-    words = [re.escape(word) for word in re.findall(r"\w+", name)]
+    words = re.findall(r"\w+", name)
     if len(words) != 2 or "@" in name:
         return re.escape(name)
     between = r"(?:%20|[\s,._+-]){1,3}"
@@ -1208,31 +1114,24 @@ def hide_names(value: Any, names: list[str]) -> Any:
     if not names:
         return value
     pattern = "|".join(map(spelled, names))
-    return replace_names(value, re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.I))
+    hide = partial(re.sub, rf"(?i)(?<!\w)(?:{pattern})(?!\w)", "[user]")
+    return replace_names(value, hide)
 
 
-#: The fields of frames and exceptions that locate code.
-PLACES = ("filename", "function", "module", "context", "crashedAt", "type")
-
-
-#: The fields that hold the event's own data, whose keys mean nothing here.
-DATA = {"vars", "extra", "contexts", "tags", "data", "evidence", "request", "processingErrors"}
-
-
-def replace_names(value: Any, pattern: re.Pattern[str], is_data: bool = False) -> Any:
+def replace_names(value: Any, hide: Hide, is_data: bool = False) -> Any:
     """`is_data`: the value is the event's own, with keys that anybody chose."""
     if isinstance(value, str):
-        return pattern.sub("[user]", value)
+        return hide(value)
     if isinstance(value, list):
-        return [replace_names(item, pattern, is_data) for item in value]
+        return [replace_names(item, hide, is_data) for item in value]
     if not isinstance(value, dict):
         return value
+    is_code = not is_data and value.keys() & {"inApp", "handled", "crashedAt"}
     result = {}
     for key, item in value.items():
-        own = pattern.sub("[user]", key) if is_data else key
-        result[own] = replace_names(item, pattern, is_data or key in DATA)
-    if not is_data and value.keys() & {"inApp", "handled", "crashedAt"}:
-        result |= {key: value[key] for key in PLACES if key in value}
+        if not (is_code and key in PLACES):
+            item = replace_names(item, hide, is_data or key in DATA)
+        result[hide(key) if is_data else key] = item
     return result
 
 
