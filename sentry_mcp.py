@@ -1146,34 +1146,27 @@ class Limits(NamedTuple):
 
     text: int  # characters of a message
     value: int  # characters of any other value
-    callers: int  # local variables of each caller of the crash
-    data: int  # values in each of extra, request, evidence and a breadcrumb's data
-    contexts: int  # values
-    tags: int
-    local: int  # local variables of the crash frame
+    callers: int  # of the crash, in-app, whose local variables are shown
+    data: int  # values in each of contexts, extra, evidence, a request's and a breadcrumb's data
+    names: int  # tags, and local variables of a frame
     frames: int  # and breadcrumbs
     around: int  # lines of source on either side
 
 
 #: From rich to poor, in the order in which things are left out of a reply of ordinary size.
 STEPS = (
-    Limits(2000, 400, 30, 200, 200, 200, 80, 100, 2),
-    Limits(2000, 400, 0, 200, 200, 200, 80, 100, 2),
-    Limits(2000, 400, 0, 30, 200, 200, 80, 100, 2),
-    Limits(2000, 300, 0, 12, 30, 200, 80, 100, 2),
-    Limits(2000, 200, 0, 12, 12, 30, 40, 100, 2),
-    Limits(2000, 200, 0, 6, 6, 12, 16, 100, 1),
-    Limits(1000, 100, 0, 4, 4, 6, 8, 50, 1),
+    Limits(2000, 400, 5, 200, 100, 100, 2),
+    Limits(2000, 400, 0, 200, 100, 100, 2),
+    Limits(2000, 400, 0, 30, 100, 100, 2),
+    Limits(2000, 250, 0, 12, 50, 100, 2),
+    Limits(2000, 200, 0, 6, 16, 100, 1),
+    Limits(1000, 100, 0, 4, 8, 50, 1),
 )
-CHAIN = 40  # exceptions of one event
-TAGS = 500  # of one event: Sentry keeps fewer
-HISTORY = 5  # steps of an issue's history
-CALLERS = 5  # callers of the crash whose local variables are shown
 #: Steps of an issue's history that matter for a fix.
 TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"
 #: The entries of an event that are told in a form of their own, or are of no use here.
-KNOWN_ENTRIES = {"exception", "threads", "stacktrace", "message", "request", "breadcrumbs"}
-UNUSED_ENTRIES = {"debugmeta", "spans"}
+KNOWN_ENTRIES = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"
+#: Why a thread's stack is the one that is shown, the best reason first.
 WHY_SHOWN = (
     "It raised the exception.",
     "It crashed.",
@@ -1190,19 +1183,18 @@ def size(result: Object) -> int:
 
 
 def fit(build: Callable[[Limits], Object], aim: int = ORDINARY_BYTES) -> Object:
-    """The richest reply of at most `aim` bytes, else the poorest; what is over REPLY_BYTES even
-    then is halved until it fits."""
+    """The richest reply of at most `aim` bytes, else the poorest, halved down to REPLY_BYTES."""
+    note: Object = {}
     for limits in STEPS:
-        result = build(limits)
-        if limits != STEPS[0]:
-            result["shortened"] = SHORTENED
+        result = build(limits) | note
         if size(result) <= aim:
             return result
+        note = {"shortened": SHORTENED}
     while size(result) > REPLY_BYTES:
         if not any(limits):
             raise SentryError("Too large to be shortened. Open the issue in Sentry.", status=200)
         limits = Limits(*(bound // 2 for bound in limits))
-        result = {**build(limits), "shortened": SHORTENED}
+        result = build(limits) | note
     return result
 
 
@@ -1218,48 +1210,42 @@ def pick(source: Object, *names: str, limit: int = 200) -> Object:
 
 def format_issue(issue: Object, limit: int = 200) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
-    assigned = None
     owner = record(issue, "assignedTo")
-    if owner:
-        assigned = clean(f"{owner.get('type')}:{owner.get('name')}", 40)
+    assigned = f"{owner.get('type')}:{owner.get('name')}" if owner else ""
     return {
         **pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=limit),
         "count": integer(issue.get("count")),
         "userCount": integer(issue.get("userCount")),
-        **pick(issue | record(issue, "lifetime"), "firstSeen", "lastSeen"),
-        "permalink": clean_place(issue.get("permalink")) or None,
-        "assignedTo": assigned,
-        **present(matchingEventId=clean(issue.get("matchingEventId"), 40)),
+        **pick(issue | record(issue, "lifetime"), "firstSeen", "lastSeen", "permalink"),
+        "assignedTo": clean(assigned, 40) or None,
+        **present(**pick(issue, "matchingEventId")),
     }
 
 
 def format_whole_issue(issue: Object) -> Object:
     """An issue with what only its detail has."""
-    kind = clean(issue.get("issueType"), 60)
-    if kind == "error":
-        kind = ""
     steps = records(issue.get("activity"))
-    told = [step for step in steps if re.fullmatch(TOLD_STEPS, str(step.get("type")))]
-    return {
+    steps = [step for step in steps if re.fullmatch(TOLD_STEPS, str(step.get("type")))]
+    told = {
         **format_issue(issue),
         **pick(issue, "platform", "substatus"),
         **present(
-            issueType=kind,
-            firstRelease=clean(record(issue, "firstRelease").get("version"), 100),
-            lastRelease=clean(record(issue, "lastRelease").get("version"), 100),
-            history=[format_step(step) for step in told[:HISTORY]],
+            **pick(issue, "issueType"),
+            firstRelease=clean(record(issue, "firstRelease").get("version"), 200),
+            lastRelease=clean(record(issue, "lastRelease").get("version"), 200),
+            history=[format_step(step) for step in steps[:5]],
         ),
     }
+    if told.get("issueType") == "error":
+        del told["issueType"]
+    return told
 
 
 def format_step(step: Object) -> Object:
     """What was done to the issue, and not by whom."""
     data = record(step, "data")
-    return pick(step, "type", "dateCreated", limit=40) | present(
-        text=clean(data.get("text"), 300),
-        version=clean(data.get("version"), 100),
-        commit=clean(record(data, "commit").get("id"), 60),
-    )
+    step = {**data, **step, "commit": record(data, "commit").get("id")}
+    return present(**pick(step, "type", "dateCreated", "text", "version", "commit", limit=300))
 
 
 def entry(event: Object, kind: str) -> Object:
@@ -1285,21 +1271,20 @@ def has_folder(path: str) -> bool:
 
 
 def format_place(frame: Object) -> Object:
-    """The names that find the frame's code: a bare file name needs its folder or module."""
+    """What finds the frame's code: the module if the file has no folder, an address if no line."""
     file = clean_place(frame.get("filename"))
     path = clean_place(frame.get("absPath"))
-    module = clean_place(frame.get("module"))
     address = clean(frame.get("instructionAddr"), 40)
     function = clean_place(frame.get("function") or frame.get("symbol")) or address
     line = integer(frame.get("lineNo")) or None
     if not has_folder(file) and path.endswith(file):
         file = path or clean_place(frame.get("package"))
-    if has_folder(file):
-        module = ""
-    if line:
-        address = ""
     place = {"filename": file or None, "function": function or None, "lineNo": line}
-    return place | present(module=module, instructionAddr=address)
+    if not has_folder(file):
+        place |= present(module=clean_place(frame.get("module")))
+    if not line:
+        place |= present(instructionAddr=address)
+    return place
 
 
 def one_line(place: Object) -> str:
@@ -1309,231 +1294,197 @@ def one_line(place: Object) -> str:
     return " in ".join(filter(None, (where, function)))
 
 
-def source_lines(frame: Object, around: int) -> list[list[Any]]:
+def source_lines(frame: Object, around: int) -> list[Any]:
     """Lines of source, each with its number, near the frame's own."""
-    at = integer(frame.get("lineNo")) or 0
+    at = integer(frame.get("lineNo"))
     pairs = frame.get("context")
     if not at or not isinstance(pairs, list):
         return []
     found = []
     for pair in pairs[:100]:
-        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int):
-            if abs(pair[0] - at) <= around:
-                found.append([pair[0], clean_code(pair[1])])
+        match pair:
+            case [int(line), code] if abs(line - at) <= around:
+                found.append([line, clean_code(code)])
     return found
 
 
-def own_frames(frames: list[Object]) -> list[int]:
-    """Which frames are of the app's own code."""
-    return [i for i, frame in enumerate(frames) if frame.get("inApp") is True]
-
-
-def frames_to_show(frames: list[Object], crash: int, most: int) -> list[int]:
-    """All but the middle of recursions and of runs of library frames, and the oldest of too many.
-    A recursion is a repeated place."""
-    place = ("filename", "module", "function", "lineNo", "colNo", "instructionAddr")
-    keys = [str([frame.get(key) for key in place]) for frame in frames]
-    own = set(own_frames(frames))
+def frames_to_show(frames: list[Object], own: set[int], most: int) -> list[int]:
+    """The first, the crash, the last; and of the `most` newest the app's `own` and those beside
+    them (all, if it has none), but not amid a recursion, where a place comes again."""
+    keys = ("filename", "module", "function", "lineNo", "colNo", "instructionAddr")
+    places = [[frame.get(key) for key in keys] for frame in frames]
     last = len(frames) - 1
-    shown = []
-    for i, key in enumerate(keys):
-        is_after = key in keys[max(0, i - 4) : i]
-        is_before = key in keys[i + 1 : i + 5]
-        in_library = own and not own & {i - 1, i, i + 1}
-        left_out = (is_after and is_before) or in_library or i <= last - most
-        if not left_out or i in (0, crash, last):
-            shown.append(i)
-    return shown
-
-
-def format_frame(
-    frame: Object, has_source: bool, around: int, variables: int, value: int
-) -> Object:
-    """`variables`: how many local ones are shown. `value`: characters of one."""
-    told = format_place(frame)
-    if has_source:
-        told["colNo"] = integer(frame.get("colNo"))
-        told["context"] = source_lines(frame, around)
-    told["inApp"] = frame.get("inApp") is True
-    if variables:
-        told |= present(vars=mask(record(frame, "vars"), variables, value))
-    return told
+    shown = {0, max(own, default=last), last}
+    for i, place in enumerate(places):
+        before = places[max(i - 4, 0) : i]
+        after = places[i + 1 : i + 5]
+        amid_recursion = place in before and place in after
+        is_near = not own or own & {i - 1, i, i + 1}
+        if i > last - most and is_near and not amid_recursion:
+            shown.add(i)
+    return sorted(shown)
 
 
 def format_stack(frames: list[Object], limits: Limits) -> Object:
     """The stack, and where it crashed: in the last in-app frame, or the last one. In-app frames,
-    or else the last three, have source."""
+    or else the last three, have source; the crash and its in-app callers have locals."""
     if not frames:
         return {"stacktrace": {"frames": []}}
-    last = len(frames) - 1
-    own = own_frames(frames)
-    crash = (own or [last])[-1]
-    with_source = own or [last - 2, last - 1, last]
-    variables = dict.fromkeys(own[-CALLERS - 1 :], limits.callers)
-    variables[crash] = limits.local
-    result: list[Object] = []
+    own = {i for i, frame in enumerate(frames) if frame.get("inApp") is True}
+    with_source = own or {*range(len(frames))[-3:]}
+    crash = max(with_source)
+    with_locals = {*sorted(own)[-1 - limits.callers :], crash}
+    shown = []
     following = 0
-    for i in frames_to_show(frames, crash, limits.frames):
+    for i in frames_to_show(frames, own, limits.frames):
+        frame = frames[i]
         if i > following:
-            result.append({"omitted": i - following})
+            shown.append({"omitted": i - following})
         following = i + 1
-        around = limits.around + 3 * (i == crash)
-        room = variables.get(i, 0)
-        result.append(format_frame(frames[i], i in with_source, around, room, limits.value))
+        told = format_place(frame)
+        if i in with_source:
+            told["colNo"] = integer(frame.get("colNo"))
+            told["context"] = source_lines(frame, limits.around + 3 * (i == crash))
+        told["inApp"] = i in own
+        if i in with_locals:
+            told |= present(vars=mask(record(frame, "vars"), limits.names, limits.value))
+        shown.append(told)
     crashed = one_line(format_place(frames[crash]))
-    return {**present(crashedAt=crashed), "stacktrace": {"frames": result}}
+    return present(crashedAt=crashed, stacktrace={"frames": shown})
 
 
 def exception_chain(event: Object) -> list[Object]:
-    """The one that surfaced, then its causes: by exception_id (depth first), else last to first."""
+    """What surfaced, its cause, the cause of that and so on; [{}] if there is none. Sentry has the
+    opposite order, or an exception_id that counts in this one."""
     data = entry(event, "exception")
-    chain = records(data.get("values")) or records([data.get("value")])
+    chain = records(data.get("values")) or [record(data, "value")]
     chain.reverse()
     chain.sort(key=lambda value: integer(record(value, "mechanism").get("exception_id")) or 0)
     return chain
 
 
 def format_exception(value: Object, limit: int) -> Object:
+    """An exception without its stack. `limit`: characters of each field."""
     mechanism = record(value, "mechanism")
     handled = mechanism.get("handled")
-    if not isinstance(handled, bool):
-        handled = None
     return {
         "type": clean_place(value.get("type") or mechanism.get("type"), limit) or None,
-        "value": clean(value.get("value"), limit) or None,
+        **pick(value, "value", limit=limit),
         **present(module=clean_place(value.get("module"), limit)),
-        "handled": handled,
+        "handled": handled if isinstance(handled, bool) else None,
     }
 
 
 def format_chain(chain: list[Object], trace: bool, limits: Limits) -> Object:
-    """The exception that surfaced and, each with its stack, its causes: of many the first and the
-    last."""
-    if not chain:
+    """The exception that surfaced, and its causes with their stacks; of many the first and last."""
+    if not any(chain):
         return {}
-    half = CHAIN // 2
-    left_out = max(len(chain) - CHAIN, 0)
-    count = len(chain) - left_out
+    told = chain[:20] + chain[20:][-20:]
+    count = len(told)
     share = limits._replace(frames=limits.frames // count, callers=0)
-    causes: list[Object] = []
-    for value in chain[1:half] + chain[half + left_out :]:
-        told = format_exception(value, limits.text // count + 16)
+    causes = []
+    for value in told[1:]:
+        cause = format_exception(value, limits.text // count + 16)
         if trace and share.frames:
-            told |= format_stack(frames_of(value), share)
-        causes.append(told)
-    if left_out:
-        causes.insert(half - 1, {"omitted": left_out})
+            cause |= format_stack(frames_of(value), share)
+        causes.append(cause)
+    if len(chain) > count:
+        causes.insert(19, {"omitted": len(chain) - count})  # the first of 20 is no cause
     return {"exception": format_exception(chain[0], limits.text), "causes": causes}
 
 
-def crash_thread(event: Object, chain: list[Object]) -> tuple[Object, Object]:
-    """The thread whose stack is shown; and, where there are several, which one it is and why."""
+def crash_thread(event: Object, raised_in: Any) -> tuple[Object, Object]:
+    """The thread whose stack is shown; and, if there are several, which one it is and why.
+    `raised_in`: the id of the one that raised the exception, or None."""
     threads = records(entry(event, "threads").get("values"))
-    raised = [value.get("threadId") for value in chain[:1] if value.get("threadId") is not None]
-    best: Object = {}
-    why = 5
-    for thread in threads:
-        facts = (
-            thread.get("id") in raised,
-            thread.get("crashed"),
-            thread.get("current"),
-            frames_of(thread),
-            True,
-        )
-        rank = [bool(fact) for fact in facts].index(True)
-        if rank < why:
-            best = thread
-            why = rank
+
+    def reason(thread: Object) -> int:
+        """The first of WHY_SHOWN that is true of it."""
+        raised = raised_in is not None and thread.get("id") == raised_in
+        facts = (raised, thread.get("crashed"), thread.get("current"), frames_of(thread), True)
+        return next(i for i, fact in enumerate(facts) if fact)
+
+    best = min(threads, key=reason, default={})
     if len(threads) < 2:
         return best, {}
-    told = pick(best, "name", "id", "state")
-    told["shown"] = WHY_SHOWN[why]
-    return best, {"thread": told}
+    return best, pick(best, "name", "id", "state") | {"shown": WHY_SHOWN[reason(best)]}
 
 
-def format_data(event: Object, limits: Limits) -> Object:
+def format_data(event: Object, environment: bool, limits: Limits) -> Object:
     """What else tells of the error, above all in events without an exception."""
+    show = partial(mask, room=limits.data, limit=limits.value)
     occurrence = record(event, "occurrence")
-    path = ""
-    if record(event, "contexts", "feedback"):
-        path = "feedback"  # where `name` is a person's
+    path = "feedback" if record(event, "contexts", "feedback") else ""  # there a person's `name`
     evidence = records(occurrence.get("evidenceDisplay"))
     for other in records(event.get("entries")):
-        if str(other.get("type")) not in KNOWN_ENTRIES | UNUSED_ENTRIES:
+        if not re.fullmatch(KNOWN_ENTRIES, str(other.get("type"))):
             evidence.append(other)
-    show = partial(mask, room=limits.data, limit=limits.value)
-    return present(
+    told = present(
         subtitle=clean(occurrence.get("subtitle"), limits.text),
         data=show(evidence, path=path),
         evidence=show(record(occurrence, "evidenceData"), path=path),
         userReport=clean(record(event, "userReport").get("comments"), limits.text),
         processingErrors=show(records(event.get("errors"))[:5]),
     )
-
-
-def format_environment(event: Object, limits: Limits) -> Object:
-    asked = entry(event, "request")
-    show = partial(mask, room=limits.data, limit=limits.value)
-    request = present(**pick(asked, "method", "url", limit=limits.value))
-    for key in ("query", "data"):
-        request |= present(**{key: show(asked.get(key), path=key)})
-    contexts = mask(record(event, "contexts"), limits.contexts, limits.value)
-    return {**present(request=request, extra=show(record(event, "context"))), "contexts": contexts}
+    if environment:
+        asked = entry(event, "request")
+        request = {key: asked.get(key) for key in ("method", "url", "query", "data")}
+        told |= present(
+            request=present(**show(request, room=limits.data + 4)),
+            extra=show(record(event, "context")),
+        )
+        told["contexts"] = show(record(event, "contexts"))
+    return told
 
 
 def format_event(event: Object, trace: bool, environment: bool, limits: Limits) -> Object:
     """What an event of any type tells about the crash, the most important first."""
     chain = exception_chain(event)
-    thread, told_thread = crash_thread(event, chain)
-    frames = frames_of(*chain[:1], thread, {"stacktrace": entry(event, "stacktrace")})
+    thread, which = crash_thread(event, chain[0].get("threadId"))
+    frames = frames_of(chain[0], thread, {"stacktrace": entry(event, "stacktrace")})
     stack = format_stack(frames, limits)
     if not trace:
         del stack["stacktrace"]
-    tags = {}
-    for tag in records(event.get("tags"))[:TAGS]:
-        tags[clean(tag.get("key"), 99)] = tag.get("value")
+    found = records(event.get("tags"))[:500]  # Sentry keeps fewer
+    tags = {clean(tag.get("key"), 99): tag.get("value") for tag in found}
     message = entry(event, "message")
     text = message.get("formatted") or message.get("message") or event.get("message")
-    if not chain:
+    if not any(chain):
         text = text or event.get("title")
-    release = record(event, "release").get("version") or tags.get("release")
     head = {
         "eventId": event.get("eventID"),
         "timestamp": event.get("dateCreated") or event.get("dateReceived"),
-        "release": release,
+        "release": record(event, "release").get("version") or tags.get("release"),
         "environment": tags.get("environment"),
     }
-    rest = format_data(event, limits)
-    if environment:
-        rest |= format_environment(event, limits)
     return {
         **pick(head, *head),
         **present(message=clean(text, limits.text)),
         **format_chain(chain, trace, limits),
-        **told_thread,
+        **present(thread=which),
         **stack,
-        "tags": mask(tags, limits.tags, limits.value),
-        **rest,
+        "tags": mask(tags, limits.names, limits.value),
+        **format_data(event, environment, limits),
     }
 
 
 def format_crumb(crumb: Object, limits: Limits) -> Object:
     """One thing that happened before the crash."""
-    told = pick(crumb, "timestamp", limit=40)
-    told |= pick(crumb, "type", "category", "level", limit=limits.value // 8 + 9)
-    told |= pick(crumb, "message", limit=limits.text // 2)
-    told["data"] = mask(record(crumb, "data"), limits.data, limits.value) or None
-    return told
+    data = mask(record(crumb, "data"), limits.data, limits.value)
+    names = ("timestamp", "type", "category", "level", "message")
+    return pick(crumb, *names, limit=limits.text // 2 + 30) | {"data": data or None}
 
 
 def in_order(crumbs: list[Object]) -> list[Object]:
     """By time; one whose time cannot be read stays behind its predecessor."""
-    times = [""]
+    by_time: Object = {}
+    at = ""
     for crumb in crumbs:
         found = re.match(r"\d{4}-\d\d-\d\dT\d\d:[\d:.]+", str(crumb.get("timestamp")))
-        times.append(found[0] if found else times[-1])
-    order = sorted(range(len(crumbs)), key=times[1:].__getitem__)
-    return [crumbs[i] for i in order]
+        if found:
+            at = found[0]
+        by_time.setdefault(at, []).append(crumb)
+    return [crumb for at in sorted(by_time) for crumb in by_time[at]]
 
 
 # --- 9. Arguments: validate ----------------------------------------------------------------------
