@@ -5112,6 +5112,15 @@ class TestFit:
             assert all(a >= b for a, b in zip(richer, poorer))  # noqa: B905
             assert richer != poorer
 
+    def test_locals_of_callers_go_first_then_data_then_tags_and_other_locals(self) -> None:
+        first_cut = {
+            name: [getattr(step, name) < most for step in m.STEPS].index(True)
+            for name, most in m.STEPS[0]._asdict().items()
+        }
+        order = [first_cut[name] for name in ("callers", "data", "names")]
+        assert order == sorted({*order})
+        assert order[-1] < min(first_cut[name] for name in ("text", "frames", "around"))
+
     def test_what_fits_is_left_alone(self) -> None:
         build, asked = self.sized(m.ORDINARY_BYTES)
         told = m.fit(build)
