@@ -5,25 +5,25 @@
 # ///
 """An MCP server on stdio that brings production errors from Sentry into the editor.
 
-reads       the SENTRY_* variables of VARIABLES, from the environment and from one file:
-            --env-file PATH, else the .env beside this file. requests reads the usual proxy and
-            CA bundle variables. stdin: the messages of the MCP client.
-writes      MCP messages to stdout; at most LOG_BYTES of diagnostics to stderr.
-connects    to one host, that of SENTRY_URL (default https://sentry.io), with the token, over
-            verified TLS; over plain http only on loopback or with SENTRY_ALLOW_HTTP=1. Through a
-            proxy if the environment names one. Redirects are refused.
-opens       issues of one project, SENTRY_PROJECT.
-changes     the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
-            not with SENTRY_READ_ONLY=1.
-hides       the token; values under names of secrets; in texts what looks like a secret beside such
-            a name, in the usual spellings of assignments; and values that have the form of a
-            secret: by names and shapes, not every secret. E-mail addresses. In answers about an
-            event the exact e-mail address, IP address, user name and name of its user, but in
-            source and in names of files, functions and modules (names of under four letters and
-            words such as "admin" stay).
-never       starts a process, evaluates code, writes a file, listens on a socket, phones home, or
-            imports a module from the folder of this file or the working directory. What Python
-            loads before the first line here (sitecustomize) only its option -I keeps out.
+reads     the SENTRY_* variables of VARIABLES, from the environment and from one file (--env-file
+          PATH, else the .env beside this file); messages of the MCP client from stdin. requests
+          reads the usual proxy and CA bundle variables.
+writes    MCP messages to stdout; at most LOG_BYTES of diagnostics to stderr.
+connects  to one host, that of SENTRY_URL (default https://sentry.io), with the token, over
+          verified TLS; over plain http only on loopback or with SENTRY_ALLOW_HTTP=1. Through a
+          proxy if the environment names one. Redirects are refused.
+opens     issues of one project, SENTRY_PROJECT.
+changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
+          not with SENTRY_READ_ONLY=1.
+hides     the token; values under names of secrets; in texts what looks like a secret beside such
+          a name, in the usual spellings of assignments; and values that have the form of a
+          secret: by names and shapes, not every secret. E-mail addresses. In answers about an
+          event the exact e-mail address, IP address, user name and name of its user, but in
+          source and in names of files, functions and modules (names of under four letters and
+          words such as "admin" stay).
+never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
+          imports a module from the folder of this file or the working directory. What Python
+          loads before the first line here (sitecustomize) only its option -I keeps out.
 
 Rooms, each using only those before it:
  1. Bounds           4. Limits        7. Privacy       10. Tools
@@ -33,25 +33,24 @@ In a hurry: 5 says what may go out, 7 what may not come out.
 
 MCPError ends as a JSON-RPC error (the request is wrong), SentryError as a tool result with isError
 (the tool failed), Cancelled as silence, and any other exception is a bug: "Internal error".
-Clients wait for the list of tools, which needs neither requests nor dotenv: these are imported
-when the first call needs them.
+requests and dotenv are imported when the first call needs them: the list of tools does not wait.
 """
 
 import os
 import sys
+from os.path import dirname, isabs, realpath
 
 
 def own_path() -> list[str]:
     """`sys.path` without the folders of this file and of a link to it, the working directory, and
     relative entries of PYTHONPATH: modules there may be anybody's. (A checkout is others' work.)"""
-    folders = [os.path.dirname(path) for path in (__file__, os.path.realpath(__file__))]
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    relative = [".", *(entry for entry in entries if not os.path.isabs(entry))]
+    foreign = {realpath(dirname(__file__)), dirname(realpath(__file__))}
+    entries = [".", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     try:
-        foreign = {os.path.realpath(folder) for folder in folders + relative}
-    except OSError:  # the working directory is gone, and with it what is relative to it
-        foreign = {os.path.realpath(folder) for folder in folders}
-    return [entry for entry in sys.path if entry and os.path.realpath(entry) not in foreign]
+        foreign |= {realpath(entry) for entry in entries if not isabs(entry)}
+    except OSError:
+        pass  # the working directory is gone, and with it what is relative to it
+    return [entry for entry in sys.path if entry and realpath(entry) not in foreign]
 
 
 if __name__ == "__main__":
@@ -65,6 +64,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
+from math import ceil
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -112,7 +112,15 @@ VARIABLES = {
 }
 DEFAULT = "the default"
 ENVIRONMENT = "the environment"
-Layers = Mapping[str, Mapping[str, str]]  # source: its values; the highest source is the last
+Values = Mapping[str, str | None]  # of variables
+Layers = Mapping[str, Values]  # source: its values; the highest source is the last
+
+
+class Setting(NamedTuple):
+    """The value of a variable."""
+
+    value: str
+    source: str  # DEFAULT, ENVIRONMENT or the path of a file
 
 
 class Config(NamedTuple):
@@ -124,7 +132,7 @@ class Config(NamedTuple):
     url: str
     read_only: bool
     calls_per_minute: int
-    sources: Mapping[str, str]  # of each variable: DEFAULT, ENVIRONMENT or the path of a file
+    sources: Mapping[str, str]  # of each variable
     warning: str
 
     def __repr__(self) -> str:
@@ -136,8 +144,7 @@ class EnvFile:
 
     def __init__(self, path: str = "") -> None:
         self._may_be_absent = not path
-        beside = os.path.dirname(os.path.realpath(__file__))
-        self.path = os.path.abspath(path or os.path.join(beside, ".env"))
+        self.path = os.path.abspath(path or os.path.join(dirname(realpath(__file__)), ".env"))
         self._kept: str | None = None  # what a pipe held: it can be read once
         self._lock = threading.Lock()
 
@@ -162,56 +169,56 @@ class EnvFile:
             return text
 
 
-def read_layers(environ: Mapping[str, str], file: EnvFile) -> Layers:
+def read_layers(environ: Values, file: EnvFile) -> Layers:
     """The values of each source; ${...} stays as it is. No source is a file of the working
     directory: clients start servers inside checkouts of other people's code."""
-    defaults = {name: variable[0] for name, variable in VARIABLES.items()}
-    in_file: dict[str, str] = {}
+    in_file: Values = {}
     text = file.read()
     if text:
         from dotenv import dotenv_values
 
-        found = dotenv_values(stream=io.StringIO(text), interpolate=False)
-        in_file = {name: value or "" for name, value in found.items()}
+        in_file = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    defaults = {name: variable[0] for name, variable in VARIABLES.items()}
     return {DEFAULT: defaults, file.path: in_file, ENVIRONMENT: environ}
 
 
-def choose_sources(layers: Layers) -> dict[str, str]:
-    """For each variable that has a value, the highest source that has one."""
-    return {
-        name: source
-        for source, values in layers.items()
-        for name in VARIABLES
-        if values.get(name, "").strip()
-    }
+def choose(layers: Layers) -> dict[str, Setting]:
+    """Each variable that has a value, from the highest source that has one."""
+    chosen = {}
+    for source, values in layers.items():
+        for name in VARIABLES:
+            value = (values.get(name) or "").strip()
+            if value:
+                chosen[name] = Setting(value, source)
+    return chosen
 
 
-def keep_url_with_token(sources: dict[str, str], layers: Layers) -> str:
+def keep_url_with_token(chosen: dict[str, Setting], layers: Layers) -> str:
     """Take SENTRY_URL from where the token is, and return a warning if another source had it:
     who writes the one source cannot send the other's token elsewhere."""
-    home = sources["SENTRY_AUTH_TOKEN"]
-    other = sources["SENTRY_URL"]
+    home = chosen["SENTRY_AUTH_TOKEN"].source
+    other = chosen["SENTRY_URL"].source
     if other in (home, DEFAULT):
         return ""
     warning = f"SENTRY_URL from {other} is ignored: SENTRY_AUTH_TOKEN is from {home}"
-    if layers[home].get("SENTRY_URL", "").strip():
-        sources["SENTRY_URL"] = home
-    elif home == ENVIRONMENT:
-        sources["SENTRY_URL"] = DEFAULT
-    else:
+    chosen["SENTRY_URL"] = choose({source: layers[source] for source in (DEFAULT, home)})[
+        "SENTRY_URL"
+    ]
+    if chosen["SENTRY_URL"].source == DEFAULT and home != ENVIRONMENT:
         raise ValueError(f"{warning}. Set both in the same place")
     return warning
 
 
-def load_config(environ: Mapping[str, str], file: EnvFile) -> Config:
+def load_config(environ: Values, file: EnvFile) -> Config:
     """The configuration, or ValueError, which says what is missing or wrong (never a value)."""
     layers = read_layers(environ, file)
-    sources = choose_sources(layers)
-    missing = ", ".join(sorted(VARIABLES.keys() - sources))
+    chosen = choose(layers)
+    missing = ", ".join(sorted(VARIABLES.keys() - chosen))
     if missing:
         raise ValueError(f"Missing: {missing}. Set it in the client or in {file.path}")
-    warning = keep_url_with_token(sources, layers)
-    value = {name: layers[sources[name]][name].strip() for name in VARIABLES}
+    warning = keep_url_with_token(chosen, layers)
+    value = {name: setting.value for name, setting in chosen.items()}
+    sources = {name: setting.source for name, setting in chosen.items()}
     for name, (_, pattern, wrong) in VARIABLES.items():
         if not re.fullmatch(pattern, value[name], re.A):
             raise ValueError(f"{name} from {sources[name]} {wrong}")
@@ -244,18 +251,15 @@ UNSUPPORTED_VERSION = -32022
 class MCPError(Exception):
     """The request is wrong: answered with a JSON-RPC error."""
 
-    def __init__(self, message: str, code: int = INVALID_PARAMS, data: Object | None = None):
+    def __init__(self, message: str, code: int = INVALID_PARAMS, **more: Object):
         super().__init__(message)
-        self.error: Object = {"code": code, "message": message}
-        if data:
-            self.error["data"] = data
+        self.error: Object = {"code": code, "message": message, **more}
 
 
 class SentryError(Exception):
     """The tool failed: answered with a tool result that has isError.
 
-    `wait`: seconds until a call may succeed. `sent`: whether Sentry may have made a change all
-    the same.
+    `wait`: seconds until a call may succeed. `sent`: whether a change may have been made.
     """
 
     def __init__(
@@ -304,8 +308,6 @@ HTTP_ERRORS = {
     500: ("API_ERROR", "Sentry has a problem (HTTP {status}). Call again in a minute."),
 }
 UNCONFIRMED = "Whether the change was made is unknown: look with sentry_get_issue_detail first."
-
-
 #: What urllib3 and requests call a failure: what it is and what to do; whether Sentry may have
 #: got the request.
 NETWORK_ERRORS = (
@@ -327,6 +329,32 @@ NETWORK_ERRORS = (
 # fmt: on
 
 
+def integer(value: object) -> int | None:
+    """The whole number that Sentry sends, as such or as a string; else None."""
+    if not re.fullmatch("-?[0-9]{1,18}", str(value)):
+        return None
+    return int(str(value))
+
+
+class Answer(NamedTuple):
+    """What comes over the network."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any  # JSON of any shape, or text
+
+    def limit_reset(self) -> float:
+        """Seconds until Sentry's rate limit allows a request: 0.0 if it does, or does not tell."""
+        at_least = float(self.status == 429)
+        if not at_least and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
+            return 0.0
+        wait = integer(self.headers.get("Retry-After"))  # rare, and from proxies
+        reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset"))  # a UTC epoch, or "None"
+        if wait is None and reset is not None:
+            return max(reset - time.time(), at_least)
+        return max(wait or 0, at_least)
+
+
 def quoted(words: str, limit: int = 300) -> str:
     """What others wrote, as it may stand at the end of a message: on one line, in quotes."""
     shown = [c if c.isprintable() else " " for c in words[: 4 * limit]]
@@ -342,43 +370,30 @@ def reason(body: Any) -> str:
     return str(body or "").strip()
 
 
-class Answer(NamedTuple):
-    """What comes over the network."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: Any  # JSON of any shape, or text
-
-
-def map_http_error(answer: Answer, config: Config, subject: str, wait: float = 0) -> SentryError:
-    """The error for an answer that is of no use.
-
-    `subject`: what a 404 says is not there. `wait`: seconds until Sentry's limit is over.
-    """
+def map_http_error(answer: Answer, config: Config, subject: str) -> SentryError:
+    """The error for an answer that is of no use. `subject`: what a 404 says is not there."""
     status = answer.status
     family = min(max(status // 100, 2), 5) * 100
     if status == 408:
         family = 500
     words = reason(answer.body).replace(config.token, FILTERED)
-    kind = family
-    if status in HTTP_ERRORS:
-        kind = status
+    is_page = words.startswith("<")
+    kind = status if status in HTTP_ERRORS else family
     if status in (401, 403) and config.token.startswith("sntrys_"):
         kind = ORGANIZATION_TOKEN
-    elif words.startswith("<") and family < 500:
+    elif is_page and family < 500:
         kind = WEB_PAGE
     code, message = HTTP_ERRORS[kind]
-    seconds = int(wait + 0.999) * (status == 429)
+    wait = ceil(answer.limit_reset()) if status == 429 else 0
     token = f"SENTRY_AUTH_TOKEN from {config.sources['SENTRY_AUTH_TOKEN']}"
-    facts = {"status": status, "subject": subject, "config": config, "token": token}
-    text = message.format(wait=seconds, **facts)
+    text = message.format(status=status, subject=subject, config=config, token=token, wait=wait)
     location = answer.headers.get("Location", "")
     host = re.match(r"https?://([\w.-]{1,100}(:\d{1,5})?)(?=[/?#]|$)", location, re.A)
     if host and config.token not in host[1]:
         text += f" It names the host {quoted(host[1])}"
-    elif words and family > 200 and not words.startswith("<"):
+    elif words and family > 200 and not is_page:
         text += f" Sentry says: {quoted(words)}"
-    return SentryError(text, code, status, seconds, sent=family in (200, 500))
+    return SentryError(text, code, status, wait, sent=family in (200, 500))
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
@@ -394,6 +409,8 @@ def map_network_error(error: Exception, url: str) -> SentryError:
 
 # --- 4. Limits: SlidingWindowLimiter, Deadline, Background ---------------------------------------
 
+Clock = Callable[[], float]
+
 
 class SlidingWindowLimiter:
     """At most `limit` calls in any window of `period` seconds. Thread-safe; never waits itself.
@@ -401,9 +418,7 @@ class SlidingWindowLimiter:
     The window is half-open: a call exactly one period old is out of it.
     """
 
-    def __init__(
-        self, limit: int, period: float = 60.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limit: int, period: float = 60.0, clock: Clock = time.monotonic) -> None:
         self._period = period
         self._clock = clock
         self._lock = threading.Lock()
@@ -422,9 +437,7 @@ class SlidingWindowLimiter:
 class Deadline:
     """The time that a call has, in seconds; `over` is set once it is answered or cancelled."""
 
-    def __init__(
-        self, seconds: float = CALL_SECONDS, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, seconds: float = CALL_SECONDS, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._end = clock() + seconds
         self.over = threading.Event()
@@ -442,7 +455,7 @@ class Deadline:
         """Sleep for Sentry's rate limit; Cancelled if the call is over before that. A wait for
         which there is no time is refused before it begins: RATE_LIMITED."""
         if seconds > min(MAX_WAIT_SECONDS, self.remaining() - 1):
-            wait = int(seconds) + 1
+            wait = ceil(seconds)
             text = f"Sentry's rate limit is reached: nothing was sent. Call again after {wait} s."
             raise SentryError(text, "RATE_LIMITED", 429, wait)
         if self.over.wait(seconds):
@@ -518,32 +531,46 @@ def new_session(config: Config) -> "requests.Session":
     return session
 
 
+def integer_or_digits(digits: str) -> int | str:
+    """A number, or its digits where JavaScript could not count that far."""
+    return int(digits) if len(digits) <= 16 else digits
+
+
 class Transport:
     """HTTP with the configured host. Thread-safe."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.config = config
+        self.limiter = SlidingWindowLimiter(config.calls_per_minute)
         self._session = new_session(config)
+        self._held_until = 0.0  # nothing is left of Sentry's own limit until then
         self._parsing = threading.Lock()  # one at a time: JSON takes several times its text
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
-        """The one use of the network, bounded in size and time. `content`: params or json."""
+        """The one use of the network, once Sentry's limit allows it; bounded in size and time.
+        `content`: params or json."""
         from urllib3.exceptions import HTTPError
 
+        held = self._held_until - time.monotonic()
+        if held > 0:
+            deadline.wait(held)
         left = deadline.remaining()
         if left < 0.1:
             raise SentryError("No time is left for this call: nothing was sent. Call again.")
         if method == "GET":
             left /= 2  # it may be repeated
         timeout = (min(CONNECT_SECONDS, left), min(READ_SECONDS, left))
-        url = f"{self._config.url}/api/0/{path}"
         request = partial(self._session.request, timeout=timeout, stream=True)
         try:
-            with request(method, url, **content) as response:
+            with request(method, f"{self.config.url}/api/0/{path}", **content) as response:
                 received = self._read(deadline, response)
         except (HTTPError, OSError, ValueError) as error:  # OSError: those of requests too
-            raise map_network_error(error, self._config.url) from error
-        return Answer(response.status_code, response.headers, self._parse(received))
+            raise map_network_error(error, self.config.url) from error
+        answer = Answer(response.status_code, response.headers, self._parse(received))
+        wait = answer.limit_reset()
+        if 0 < wait <= MAX_WAIT_SECONDS:  # beyond it may be nonsense: a 429 will tell
+            self._held_until = time.monotonic() + wait
+        return answer
 
     def _read(self, deadline: Deadline, response: "requests.Response") -> bytearray:
         """The body, decompressed at most once. Hints (1xx) and redirects have none for us: left
@@ -570,41 +597,15 @@ class Transport:
             raise SentryError(text, sent=True)
         with self._parsing:
             text = received.decode(errors="replace")
-            if len(self._config.token) > 7:  # a shorter one could be part of JSON
-                text = text.replace(self._config.token, FILTERED)
+            if len(self.config.token) > 7:  # a shorter one could be part of JSON
+                text = text.replace(self.config.token, FILTERED)
             try:
                 return json.loads(text, parse_constant=str, parse_int=integer_or_digits)
             except (ValueError, RecursionError):
                 return text
 
 
-def integer(value: object) -> int | None:
-    """The whole number that Sentry sends, as such or as a string; else None."""
-    if not re.fullmatch("-?[0-9]{1,18}", str(value)):
-        return None
-    return int(str(value))
-
-
-def integer_or_digits(digits: str) -> int | str:
-    """A number, or its digits where JavaScript could not count that far."""
-    if len(digits) > 16:
-        return digits
-    return int(digits)
-
-
-def limit_reset(answer: Answer) -> float:
-    """Seconds until Sentry's rate limit allows a request: 0.0 if it does now, or does not tell."""
-    at_least = float(answer.status == 429)
-    if not at_least and answer.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
-        return 0.0
-    wait = integer(answer.headers.get("Retry-After"))  # rare, and from proxies
-    reset = integer(answer.headers.get("X-Sentry-Rate-Limit-Reset"))  # a UTC epoch, or "None"
-    if wait is None and reset is not None:
-        return max(reset - time.time(), at_least)
-    return max(wait or 0, at_least)
-
-
-# --- 6. Sentry: Sentry ---------------------------------------------------------------------------
+# --- 6. Sentry: Setup, Sentry --------------------------------------------------------------------
 
 
 def record(value: Any, *path: str) -> Object:
@@ -634,37 +635,27 @@ INSTALL = (
 )
 
 
-class Connection(NamedTuple):
-    """What there is once the configuration is complete."""
+class Setup:
+    """The configuration and the transport, read and made on first use. Thread-safe."""
 
-    config: Config
-    transport: Transport
-    limiter: SlidingWindowLimiter
-
-
-class Sentry:
-    """Sentry's Web API for the configured organization and project. Thread-safe."""
-
-    def __init__(
-        self, environ: Mapping[str, str], env_file: str, log: Callable[[str], object]
-    ) -> None:
+    def __init__(self, environ: Values, env_file: str, log: Callable[[str], object]) -> None:
         self.log = log
         self.file = EnvFile(env_file)
-        self.token = ""  # until there is a connection
+        self.token = ""  # until there is a transport
         self._environ = environ
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
-        self._held_until = 0.0  # nothing is left of Sentry's limit until then
+        self._transport: Transport | None = None
 
-    def connect(self) -> Connection:
-        """The connection; or NOT_CONFIGURED, and the next call looks again."""
+    def transport(self) -> Transport:
+        """The transport; or NOT_CONFIGURED, and the next call looks again."""
         with self._lock:
-            if self._connection is None:
-                self._connection = self._new_connection()
-                self.token = self._connection.config.token
-            return self._connection
+            if self._transport is None:
+                config = self._load()
+                self._transport = Transport(config)
+                self.token = config.token
+            return self._transport
 
-    def _new_connection(self) -> Connection:
+    def _load(self) -> Config:
         # From its import on, requests would have the keys of TLS written to this file.
         os.environ.pop("SSLKEYLOGFILE", None)
         try:
@@ -679,141 +670,124 @@ class Sentry:
             raise SentryError(f"{error}.", "NOT_CONFIGURED") from error
         if config.warning:
             self.log(f"sentry_mcp: {config.warning}\n")
-        limiter = SlidingWindowLimiter(config.calls_per_minute)
-        return Connection(config, Transport(config), limiter)
-
-    @property
-    def config(self) -> Config:
-        return self.connect().config
+        return config
 
     def is_read_only(self) -> bool:
         """SENTRY_READ_ONLY. False for a file that cannot be read: it lets no call through."""
-        if self._connection:
-            return self._connection.config.read_only
+        if self._transport:
+            return self._transport.config.read_only
         reading = Background(partial(read_layers, self._environ, self.file))
         try:
             layers: Layers = reading.result(FILE_SECONDS)
         except Exception:  # dotenv, which is imported here, may be anything
             return False
-        source = choose_sources(layers)["SENTRY_READ_ONLY"]
-        return layers[source]["SENTRY_READ_ONLY"].strip() == "1"
+        return choose(layers)["SENTRY_READ_ONLY"].value == "1"
+
+
+class Sentry:
+    """Sentry's Web API for the configured organization and project, during one call."""
+
+    def __init__(self, setup: Setup, deadline: Deadline) -> None:
+        self._transport = setup.transport()
+        self._deadline = deadline
+        self.config = self._transport.config
+        self.log = setup.log
 
     def begin(self) -> None:
         """Take one call from this server's own limit, or raise RATE_LIMITED."""
-        config, _, limiter = self.connect()
-        delay = limiter.acquire()
+        delay = self._transport.limiter.acquire()
         if delay:
-            wait = int(delay) + 1
-            text = f"SENTRY_MAX_CALLS_PER_MINUTE={config.calls_per_minute} reached."
+            wait = ceil(delay)
+            text = f"SENTRY_MAX_CALLS_PER_MINUTE={self.config.calls_per_minute} reached."
             raise SentryError(f"{text} Call again in {wait} s.", "RATE_LIMITED", 429, wait)
 
-    def search(self, deadline: Deadline, **params: Any) -> Answer:
+    def search(self, **params: Any) -> Answer:
         """One page of the organization's issue list, of the project."""
         project = self.config.project
         key = "project" if project.isdigit() else "projectSlug"
-        params[key] = project
-        params["collapse"] = ["filtered", "unhandled"]
-        subject = "such organization (or environment)"
-        return self.request(deadline, "GET", self._path(), subject, params=params)
+        params |= {key: project, "collapse": ["filtered", "unhandled"]}
+        return self.request(
+            "GET", self._path(), "such organization (or environment)", params=params
+        )
 
-    def issue(self, deadline: Deadline, issue_id: str, may_be_silent: bool = False) -> Object:
+    def issue(self, issue_id: str, may_be_silent: bool = False) -> Object:
         """An issue of the project. `may_be_silent`: it need not say of which project it is."""
-        path = self._path(issue_id)
-        issue: Object = self.request(deadline, "GET", path, f"issue {issue_id}").body
+        issue: Object = self.request("GET", self._path(issue_id), f"issue {issue_id}").body
         if not self.in_project(issue, may_be_silent):
             text = f"Issue {issue_id} is not known to be in {self.config}. No other is open."
             raise SentryError(text, "ISSUE_NOT_FOUND", 404)
         return issue
 
-    def issue_and_event(
-        self, deadline: Deadline, issue_id: str, event: str
-    ) -> tuple[Object, Object]:
+    def issue_and_event(self, issue_id: str, event: str) -> tuple[Object, Object]:
         """The issue and, side by side, one of its events; {} if there is no such event."""
-        beside = Background(partial(self._event, deadline, issue_id, event))
-        issue = self.issue(deadline, issue_id, may_be_silent=True)
+        beside = Background(partial(self._event, issue_id, event))
+        issue = self.issue(issue_id, may_be_silent=True)
         found: Object = beside.result()
         project = record(issue, "project").get("id") or found.get("projectID")
         if str(found.get("projectID") or project) != str(project):
             found = {}  # of another project
         return issue, found
 
-    def _event(self, deadline: Deadline, issue_id: str, event: str) -> Object:
+    def _event(self, issue_id: str, event: str) -> Object:
         """An event by its name or id, or the newest that a search finds. (Rows of the list lack
         the release and the user's report, hence the id alone.)"""
         path = self._path(issue_id, "events")
-        is_search = ":" in event
         try:
-            if is_search:
+            if ":" in event:
                 params = {"query": event, "per_page": 1}
-                rows = self.request(deadline, "GET", path, "such issue", params=params).body
-                ids = [str(row.get("eventID")) for row in records(rows)]
-                event = ids[0] if ids else ""
+                rows = records(self.request("GET", path, "such issue", params=params).body)
+                event = str(rows[0].get("eventID")) if rows else ""
             if not re.fullmatch(f"{EVENT_ID}|{EVENT_NAME}", event):
                 return {}
-            return record(self.request(deadline, "GET", f"{path}{event}/", "such event").body)
+            return record(self.request("GET", f"{path}{event}/", "such event").body)
         except SentryError as error:
             if error.status == 404:
                 return {}
-            if error.status == 400 and is_search:
+            if error.status == 400 and ":" in event:
                 text = f"{EVENT_SEARCHES} {error.message}"
                 raise SentryError(text, "INVALID_ARGUMENT", 400) from error
             raise
 
-    def update(self, deadline: Deadline, issue_id: str, change: Object) -> Object:
+    def update(self, issue_id: str, change: Object) -> Object:
         """Change an issue, once; returns the issue as it is then. Says so if that is unknown."""
         path = self._path(issue_id)
         after = None
         try:
-            after = self.request(deadline, "PUT", path, "such issue", json=change).body
+            after = self.request("PUT", path, "such issue", json=change).body
             if not after:  # 204
-                after = self.request(deadline, "GET", path, "such issue").body
+                after = self.request("GET", path, "such issue").body
             return record(after)
         except SentryError as error:
             if error.sent or after is not None:
                 error.message = f"{UNCONFIRMED} {error.message}"
             raise
 
-    def comment(self, deadline: Deadline, issue_id: str, text: str) -> None:
+    def comment(self, issue_id: str, text: str) -> None:
         """Post a comment on an issue, once."""
-        path = self._path(issue_id, "notes")
-        self.request(deadline, "POST", path, "such issue", json={"text": text})
+        self.request("POST", self._path(issue_id, "notes"), "such issue", json={"text": text})
 
     def in_project(self, issue: Object, unknown: bool) -> bool:
         """Whether the issue is of the configured project; `unknown` where it does not say."""
         project = record(issue, "project")
         known = [str(project[key]) for key in ("id", "slug") if project.get(key)]
-        if not known:
-            return unknown
-        return self.config.project in known
+        return self.config.project in known if known else unknown
 
-    def request(
-        self, deadline: Deadline, method: str, path: str, subject: str, **content: Any
-    ) -> Answer:
+    def request(self, method: str, path: str, subject: str, **content: Any) -> Answer:
         """An answer with JSON: a list if there are params, else an object; or SentryError.
 
         After a 429 one wait and one repetition, of a PUT or POST too: Sentry refuses before it
         acts. `subject`: what a 404 says is not there.
         """
-        answer = self._send(deadline, method, path, **content)
-        if answer.status == 429 and limit_reset(answer) <= MAX_WAIT_SECONDS:
-            answer = self._send(deadline, method, path, **content)
-        if 200 <= answer.status < 300:
-            expected = list if "params" in content else dict
-            if isinstance(answer.body, expected) and answer.body != {}:
-                return answer
-            if answer.status == 204 and method != "GET":
-                return answer._replace(body={})
-        raise map_http_error(answer, self.config, subject, limit_reset(answer))
-
-    def _send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
-        """Send once Sentry's limit allows it."""
-        held = self._held_until - time.monotonic()
-        if held > 0:
-            deadline.wait(held)
-        answer = self.connect().transport.send(deadline, method, path, **content)
-        wait = limit_reset(answer)
-        if 0 < wait <= MAX_WAIT_SECONDS:  # beyond it may be nonsense: a 429 will tell
-            self._held_until = time.monotonic() + wait
+        send = partial(self._transport.send, self._deadline, method, path, **content)
+        answer = send()
+        if answer.status == 429 and answer.limit_reset() <= MAX_WAIT_SECONDS:
+            answer = send()
+        if answer.status == 204 and method != "GET":
+            return answer._replace(body={})
+        expected = list if "params" in content else dict
+        is_empty = answer.body == {} or not isinstance(answer.body, expected)
+        if is_empty or not 200 <= answer.status < 300:
+            raise map_http_error(answer, self.config, subject)
         return answer
 
     def _path(self, *below: str) -> str:
@@ -1617,14 +1591,12 @@ def parse_event(event: str, of_link: str) -> str:
     return event
 
 
-def read_event(
-    sentry: Sentry, deadline: Deadline, issue_id: str, event: str
-) -> tuple[Object, Object, Object]:
+def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Object, Object]:
     """The issue, the event ({} if there is none), and the note that says so: a field, or {}."""
     given_id, of_link = parse_issue_id(sentry.config, issue_id)
     event = parse_event(event, of_link)
     sentry.begin()
-    issue, found = sentry.issue_and_event(deadline, given_id, event)
+    issue, found = sentry.issue_and_event(given_id, event)
     if found:
         return issue, found, {}
     return issue, {}, {"note": NO_MATCH if ":" in event else NO_EVENT}
@@ -1651,7 +1623,6 @@ def next_cursor(answer: Answer) -> str:
 
 def search_issues(
     sentry: Sentry,
-    deadline: Deadline,
     query: str,
     status: str,
     sortBy: str,
@@ -1662,7 +1633,6 @@ def search_issues(
 ) -> Object:
     sentry.begin()
     answer = sentry.search(
-        deadline,
         query=search_query(query, status),
         statsPeriod=timeRange,
         sort=SORTS.get(sortBy, sortBy),
@@ -1691,13 +1661,12 @@ def search_issues(
 
 def get_issue_detail(
     sentry: Sentry,
-    deadline: Deadline,
     issueId: str,
     includeStacktrace: bool,
     includeEnvironment: bool,
     event: str,
 ) -> Object:
-    issue, found, note = read_event(sentry, deadline, issueId, event)
+    issue, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
     told = format_whole_issue(issue)
     for key in told.keys() & {"title", "culprit", "assignedTo", "history"}:
@@ -1713,10 +1682,8 @@ def get_issue_detail(
     return fit(build)
 
 
-def get_breadcrumbs(
-    sentry: Sentry, deadline: Deadline, issueId: str, limit: int, event: str
-) -> Object:
-    _, found, note = read_event(sentry, deadline, issueId, event)
+def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Object:
+    _, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
     crumbs = in_order(records(entry(found, "breadcrumbs").get("values")))
     event_id = clean(found.get("eventID"), 40) or None
@@ -1737,10 +1704,10 @@ def is_as_asked(issue: Object, resolution: str) -> bool:
     return has_status and (is_next or resolution != "resolvedInNextRelease")
 
 
-def change_issue(sentry: Sentry, deadline: Deadline, before: Object, resolution: str) -> Object:
+def change_issue(sentry: Sentry, before: Object, resolution: str) -> Object:
     """Change the status of the issue that was read, and verify it; returns it as it is then."""
     status = CHANGES[resolution]["status"]
-    after = sentry.update(deadline, before["id"], CHANGES[resolution])
+    after = sentry.update(before["id"], CHANGES[resolution])
     same_issue = str(after.get("id", before["id"])) == before["id"]
     if after.get("status") != status or not same_issue:
         raise SentryError(f"{UNCONFIRMED} Sentry answered with another status.", status=200)
@@ -1750,10 +1717,10 @@ def change_issue(sentry: Sentry, deadline: Deadline, before: Object, resolution:
     return after
 
 
-def post_comment(sentry: Sentry, deadline: Deadline, issue_id: str, comment: str) -> Object:
+def post_comment(sentry: Sentry, issue_id: str, comment: str) -> Object:
     """The status has changed by now, so a failure is told beside it."""
     try:
-        sentry.comment(deadline, issue_id, comment)
+        sentry.comment(issue_id, comment)
     except SentryError as error:
         if error.status != 400 or "already posted" not in error.message:
             return {"posted": False, "error": clean(error.message, 500)}
@@ -1768,28 +1735,26 @@ def resolution_note(after: Object, resolution: str, changed: bool) -> str:
     return PINNED if is_pinned and not changed else ""
 
 
-def resolve_issue(
-    sentry: Sentry, deadline: Deadline, issueId: str, resolution: str, comment: str | None
-) -> Object:
+def resolve_issue(sentry: Sentry, issueId: str, resolution: str, comment: str | None) -> Object:
     if sentry.config.read_only:
         raise invalid("SENTRY_READ_ONLY is set: nothing was changed.")
     issue_id, _ = parse_issue_id(sentry.config, issueId)
     sentry.begin()
-    before = sentry.issue(deadline, issue_id)
+    before = sentry.issue(issue_id)
     before["id"] = str(before.get("id"))
     if not re.fullmatch("[0-9]{1,20}", before["id"]):
         raise SentryError("Sentry tells no number of the issue: nothing was changed.", status=200)
     after = before
     changed = not is_as_asked(before, resolution)
     if changed:
-        after = change_issue(sentry, deadline, before, resolution)
+        after = change_issue(sentry, before, resolution)
     issue = pick(after, "id", "shortId", "title", "status", "substatus", "permalink")
     issue["previousStatus"] = clean(before.get("status"), 40)
     issue["statusDetails"] = mask(record(after, "statusDetails"), 20, 200)
     result = {"notice": NOTICE, "issue": issue, "changed": changed}
     result |= present(note=resolution_note(after, resolution, changed))
     if comment and comment.strip():
-        result["comment"] = post_comment(sentry, deadline, before["id"], comment.strip())
+        result["comment"] = post_comment(sentry, before["id"], comment.strip())
     return result
 
 
@@ -1801,7 +1766,7 @@ class Tool(NamedTuple):
     arguments: dict[str, Object]  # JSON Schema of each
     result: dict[str, Object]  # likewise
     search_hint: str  # the words by which a client finds it
-    handler: Callable[..., Object]  # (sentry, deadline, **arguments)
+    handler: Callable[..., Object]  # (sentry, **arguments)
     writes: bool = False
 
 
@@ -1940,6 +1905,10 @@ INSTRUCTIONS = (
     "code."
 )
 IDENTITY = {"name": "sentry-mcp", "version": __version__}
+HELLO: Object = {
+    "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
+    "instructions": INSTRUCTIONS,
+}
 #: How long a modern result may be kept: the lists never change.
 LASTING = {"ttlMs": 3_600_000, "cacheScope": "public"}
 KEPT: dict[str, Object] = {
@@ -1949,26 +1918,6 @@ KEPT: dict[str, Object] = {
 }
 #: The methods that wait for a file or for Sentry.
 SLOW = ("tools/list", "tools/call", "resources/read")
-
-
-def is_id(value: Any) -> bool:
-    """Whether it can be the id of a request: a string or an integer."""
-    return isinstance(value, (str, int)) and not isinstance(value, bool)
-
-
-class Request:
-    """A message of the client that wants an answer, and the time it has."""
-
-    def __init__(self, message: Object) -> None:
-        self.id = message.get("id")
-        self.method = message.get("method")
-        self.params = record(message, "params")
-        self.meta = record(self.params, "_meta")
-        self.is_modern = VERSION in self.meta  # the era (basic/versioning)
-        has_version = message.get("jsonrpc") == "2.0" and isinstance(self.method, str)
-        self.is_request = has_version and is_id(self.id)
-        self.has_params = isinstance(message.get("params"), (dict, type(None)))
-        self.deadline = Deadline()
 
 
 def parse_message(line: bytes) -> Object:
@@ -1984,6 +1933,35 @@ def parse_message(line: bytes) -> Object:
     return message
 
 
+def wants_answer(message: Object) -> bool:
+    """False for a notification and for a stray response."""
+    if "method" in message:
+        return "id" in message
+    return not message.keys() & {"result", "error"}
+
+
+class Request:
+    """A message of the client that wants an answer, until it has it."""
+
+    def __init__(self, message: Object) -> None:
+        self.id = message.get("id")
+        self.has_id = isinstance(self.id, (str, int)) and not isinstance(self.id, bool)
+        self.method = message.get("method")
+        is_call = message.get("jsonrpc") == "2.0" and isinstance(self.method, str)
+        self.is_valid = is_call and self.has_id
+        self.has_params = isinstance(message.get("params"), (dict, type(None)))
+        self.params = record(message, "params")
+        self.meta = record(self.params, "_meta")
+        self.is_modern = VERSION in self.meta  # the era (basic/versioning)
+        self.deadline = Deadline()
+        self.over = self.deadline.over
+        self.lock = threading.Lock()  # for `over` and `has_place`
+        self.has_place = False  # among those that run
+
+
+Outcome = Object | MCPError | None  # of a request: the result, an error, or nothing is sent
+
+
 def need(fields: Object, name: str, kind: type) -> Any:
     """The field, or INVALID_PARAMS if it is not there or not of its kind (dict or str)."""
     if not isinstance(fields.get(name), kind):
@@ -1993,8 +1971,12 @@ def need(fields: Object, name: str, kind: type) -> Any:
 
 
 def error_object(error: SentryError) -> Object:
-    told = {"code": error.code, "message": clean(error.message, 1000), "statusCode": error.status}
-    return told | present(retryAfter=error.wait or None)
+    return {
+        "code": error.code,
+        "message": clean(error.message, 1000),
+        "statusCode": error.status,
+        **present(retryAfter=error.wait or None),
+    }
 
 
 def failure(error: SentryError) -> Object:
@@ -2006,26 +1988,26 @@ def failure(error: SentryError) -> Object:
 def response(request: Request, outcome: Object | MCPError) -> Object:
     """The JSON-RPC response. Without `id` if none could be read."""
     message: Object = {"jsonrpc": "2.0"}
-    if is_id(request.id):
+    if request.has_id:
         message["id"] = request.id
     if isinstance(outcome, MCPError):
         return {**message, "error": outcome.error}
     if request.is_modern:
-        server = {f"{META}serverInfo": IDENTITY}
-        kept = KEPT.get(str(request.method), LASTING)
-        outcome = {**outcome, **kept, "resultType": "complete", "_meta": server}
+        outcome |= KEPT.get(str(request.method), LASTING)
+        outcome |= {"resultType": "complete", "_meta": {f"{META}serverInfo": IDENTITY}}
     return {**message, "result": outcome}
+
+
+Methods = dict[str, Callable[[Request], Object]]
 
 
 class Protocol:
     """MCP's methods, of both eras. The only state is the revision of a legacy handshake."""
 
-    def __init__(self, sentry: Sentry) -> None:
-        self.sentry = sentry
-        self.revision = ""
-        capabilities: Object = {"tools": {}, "resources": {}, "prompts": {}}
-        self.hello = {"capabilities": capabilities, "instructions": INSTRUCTIONS}
-        both: dict[str, Callable[[Request], Object]] = {
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._revision = ""
+        both: Methods = {
             "tools/list": self.list_tools,
             "tools/call": self.call_tool,
             "resources/list": lambda _: {"resources": [RESOURCE]},
@@ -2034,22 +2016,23 @@ class Protocol:
             "prompts/list": lambda _: {"prompts": [PROMPT]},
             "prompts/get": self.get_prompt,
         }
-        discovered = {"supportedVersions": [MODERN_REVISION], **self.hello}
-        self.legacy = {**both, "initialize": self.initialize, "ping": lambda _: {}}
-        self.modern = {**both, "server/discover": lambda _: discovered}
+        self._legacy: Methods = {**both, "initialize": self.initialize, "ping": lambda _: {}}
+        self._modern: Methods = {**both, "server/discover": self.discover}
 
     def answer(self, request: Request) -> Object:
         """The result of a request in its era; or MCPError."""
-        if not request.is_request:
+        if not request.is_valid:
             raise MCPError("No JSON-RPC 2.0 request with an id", INVALID_REQUEST)
         if not request.has_params:
             raise MCPError("Invalid params: they must be an object")
         method = str(request.method)
+        era = self._legacy
+        is_early = not self._revision and method not in ("initialize", "ping")
         if request.is_modern:
+            era = self._modern
             self.check_modern(request.meta)
-        elif method == "server/discover" or not (self.revision or method in ("initialize", "ping")):
+        elif is_early or method == "server/discover":
             raise MCPError(f"Begin with initialize, or have {VERSION} in each _meta")
-        era = self.modern if request.is_modern else self.legacy
         if method not in era:
             raise MCPError(f"Method not found: {clean(method, 80)}", METHOD_NOT_FOUND)
         if request.params.get("cursor") is not None:  # utilities/pagination: none is ours
@@ -2061,27 +2044,28 @@ class Protocol:
         asked = need(meta, VERSION, str)
         if asked != MODERN_REVISION:
             data = {"supported": [MODERN_REVISION], "requested": clean(asked, 100)}
-            raise MCPError("Unsupported protocol version", UNSUPPORTED_VERSION, data)
+            raise MCPError("Unsupported protocol version", UNSUPPORTED_VERSION, data=data)
         need(meta, f"{META}clientCapabilities", dict)
         need({f"{META}clientInfo": {}, **meta}, f"{META}clientInfo", dict)
+
+    def discover(self, _: Request) -> Object:
+        return {"supportedVersions": [MODERN_REVISION], **HELLO}
 
     def initialize(self, request: Request) -> Object:
         """The handshake: the client's revision if that is known, else the newest one with it."""
         asked = need(request.params, "protocolVersion", str)
         need(request.params, "capabilities", dict)
         need(request.params, "clientInfo", dict)
-        self.revision = LEGACY_REVISIONS[0]
-        if asked in LEGACY_REVISIONS:
-            self.revision = asked
-        return {"protocolVersion": self.revision, "serverInfo": IDENTITY, **self.hello}
+        self._revision = asked if asked in LEGACY_REVISIONS else LEGACY_REVISIONS[0]
+        return {"protocolVersion": self._revision, "serverInfo": IDENTITY, **HELLO}
 
     def is_old(self, request: Request) -> bool:
         """Whether the client knows no titles, output schemas and structured results."""
-        return not request.is_modern and self.revision < "2025-06-18"
+        return not request.is_modern and self._revision < "2025-06-18"
 
     def tools(self) -> dict[str, Tool]:
         """With SENTRY_READ_ONLY, without the one that writes."""
-        read_only = self.sentry.is_read_only()
+        read_only = self._setup.is_read_only()
         return {name: tool for name, tool in TOOLS.items() if not (read_only and tool.writes)}
 
     def list_tools(self, request: Request) -> Object:
@@ -2097,7 +2081,7 @@ class Protocol:
             raise MCPError(f"Unknown tool (or SENTRY_READ_ONLY is set): {clean(name, 80)}")
         try:
             given = validate(input_schema(tool), arguments)
-            data = tool.handler(self.sentry, request.deadline, **given)
+            data = tool.handler(Sentry(self._setup, request.deadline), **given)
         except SentryError as error:
             return failure(error)
         result: Object = {"content": [{"type": "text", "text": dump(data)}]}
@@ -2110,14 +2094,14 @@ class Protocol:
         uri = need(request.params, "uri", str)
         if uri != RESOURCE["uri"]:
             code = INVALID_PARAMS if request.is_modern else RESOURCE_NOT_FOUND
-            raise MCPError("Resource not found", code, {"uri": clean(uri, 200)})
+            raise MCPError("Resource not found", code, data={"uri": clean(uri, 200)})
         try:
             arguments = validate(input_schema(TOOLS["sentry_search_issues"]), {})
             arguments["timeRange"] = "90d"
-            issues = search_issues(self.sentry, request.deadline, **arguments)
+            issues = search_issues(Sentry(self._setup, request.deadline), **arguments)
         except SentryError as error:
             told = error_object(error)
-            raise MCPError(told["message"], INTERNAL_ERROR, told) from error
+            raise MCPError(told["message"], INTERNAL_ERROR, data=told) from error
         return {"contents": [{"uri": uri, "mimeType": RESOURCE["mimeType"], "text": dump(issues)}]}
 
     def get_prompt(self, request: Request) -> Object:
@@ -2125,13 +2109,13 @@ class Protocol:
         if need(request.params, "name", str) != PROMPT["name"]:
             raise MCPError("Unknown prompt: there is only fix")
         issue = need(record(request.params, "arguments"), "issue", str)
-        if not re.fullmatch(ISSUE_ID, issue):
-            raise MCPError("Invalid params: issue must be an issue id such as PROJ-1A")
+        if not re.fullmatch(rf"{ISSUE_ID}|\$[1-9]", issue):  # opencode replaces $1 in the text
+            raise MCPError("Invalid params: issue must be a numeric id or one such as PROJ-1A")
         content = {"type": "text", "text": FIX.format(issue=issue)}
         return {"messages": [{"role": "user", "content": content}]}
 
 
-# --- 12. Stdio server: Log, Call, Server ---------------------------------------------------------
+# --- 12. Stdio server: Log, Server ---------------------------------------------------------------
 
 
 class Log(io.TextIOBase):
@@ -2149,28 +2133,18 @@ class Log(io.TextIOBase):
         return len(words)
 
 
-class Call:
-    """A request while it is served: it is answered once."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.over = request.deadline.over
-        self.lock = threading.Lock()  # for `over` and `has_place`
-        self.has_place = False  # among those that run
-
-
 class Server:
     """Reads messages, one per line. What is quick is answered at once, the rest in daemon threads:
     an executor would hold up the exit behind the slowest one."""
 
-    def __init__(self, sentry: Sentry, stdin: BinaryIO, stdout: BinaryIO) -> None:
-        self._sentry = sentry
-        self._protocol = Protocol(sentry)
+    def __init__(self, setup: Setup, stdin: BinaryIO, stdout: BinaryIO) -> None:
+        self._setup = setup
+        self._protocol = Protocol(setup)
         self._stdin = stdin
         self._stdout = stdout
         self._output = threading.Lock()
-        self._calls = set[Call]()  # not yet answered
-        self._waiting = SimpleQueue[Call]()
+        self._open = set[Request]()  # not yet answered
+        self._waiting = SimpleQueue[Request]()
         self._places = threading.Semaphore(MAX_RUNNING)
         self._manager = threading.Thread(target=self._manage, daemon=True)
 
@@ -2189,8 +2163,8 @@ class Server:
                 self._receive(line)
             is_whole = line.endswith(b"\n")  # the tail of a line too long is no message
         last = time.monotonic() + DRAIN_SECONDS
-        for call in list(self._calls):
-            call.over.wait(max(last - time.monotonic(), 0))
+        for request in list(self._open):
+            request.over.wait(max(last - time.monotonic(), 0))
 
     def _receive(self, line: bytes) -> None:
         try:
@@ -2198,66 +2172,64 @@ class Server:
         except MCPError as error:
             self._write(response(Request({}), error))
             return
-        has = message.keys()
-        if "id" not in has and message.get("method") == "notifications/cancelled":
-            self._cancel(record(message, "params").get("requestId"))
-        if has & {"method", "result", "error"} and not has >= {"id", "method"}:
-            return  # a notification or a stray response has no answer
-        call = Call(Request(message))
-        self._calls.add(call)
-        if call.request.method in SLOW and self._manager.is_alive():
-            self._waiting.put(call)
+        if "id" not in message and message.get("method") == "notifications/cancelled":
+            self._cancel(Request({"id": record(message, "params").get("requestId")}))
+        if not wants_answer(message):
+            return
+        request = Request(message)
+        self._open.add(request)
+        if request.method in SLOW and self._manager.is_alive():
+            self._waiting.put(request)
         else:
-            self._serve(call)
+            self._serve(request)
 
-    def _cancel(self, request_id: Any) -> None:
-        for call in list(self._calls):
-            if is_id(request_id) and call.request.id == request_id:
-                self._end(call, None)
+    def _cancel(self, cancelled: Request) -> None:
+        for request in list(self._open):
+            if cancelled.has_id and request.id == cancelled.id:
+                self._end(request, None)
 
     def _manage(self) -> None:
-        """Give each call a thread, in order, when there is a place; and end those that hang."""
+        """Give each request a thread, in order, when there is a place; and end those that hang."""
         while True:
             try:
-                self._end_late_calls()
-                self._start_call()
+                self._end_late_requests()
+                self._start_request()
             except Exception as error:
-                self._sentry.log(f"sentry_mcp: a bug: {error!r}\n")
+                self._setup.log(f"sentry_mcp: a bug: {error!r}\n")
 
-    def _start_call(self) -> None:
+    def _start_request(self) -> None:
         if not self._places.acquire(timeout=1):
             return
         try:
-            call = self._waiting.get(timeout=1)
+            request = self._waiting.get(timeout=1)
         except Empty:
             self._places.release()
             return
-        with call.lock:
-            call.has_place = not call.over.is_set()
-        if call.has_place:
-            Background(partial(self._serve, call))
+        with request.lock:
+            request.has_place = not request.over.is_set()
+        if request.has_place:
+            Background(partial(self._serve, request))
         else:
             self._places.release()
 
-    def _end_late_calls(self) -> None:
-        """Answer calls that hang, so that a client hears of them before it gives up."""
-        for call in list(self._calls):
-            request = call.request
+    def _end_late_requests(self) -> None:
+        """Answer requests that hang, so that a client hears of them before it gives up."""
+        for request in list(self._open):
             if request.deadline.seconds_left() > -OVERTIME_SECONDS:
                 continue
             error = SentryError("It took too long. Call again later.")
             if request.params.get("name") == "sentry_resolve_issue":
                 error = SentryError(UNCONFIRMED)
+            outcome: Outcome = MCPError(error.message, INTERNAL_ERROR, data=error_object(error))
             if request.method == "tools/call":
-                self._end(call, failure(error))
-            else:
-                self._end(call, MCPError(error.message, INTERNAL_ERROR, error_object(error)))
+                outcome = failure(error)
+            self._end(request, outcome)
 
-    def _serve(self, call: Call) -> None:
-        """Answer the call, whatever happens."""
-        outcome: Object | MCPError | None = None
+    def _serve(self, request: Request) -> None:
+        """Answer the request, whatever happens."""
+        outcome: Outcome = None
         try:
-            outcome = self._protocol.answer(call.request)
+            outcome = self._protocol.answer(request)
         except Cancelled:
             pass
         except MCPError as error:
@@ -2265,30 +2237,29 @@ class Server:
         except Exception:
             import traceback
 
-            trace = traceback.format_exc(limit=-3)
-            trace = self._without_token(f"sentry_mcp: a bug in {call.request.method}: {trace}")
-            self._sentry.log(trace)
+            trace = f"sentry_mcp: a bug in {request.method}: {traceback.format_exc(limit=-3)}"
+            self._setup.log(self._without_token(trace))
             outcome = MCPError("Internal error", INTERNAL_ERROR)
-        self._end(call, outcome)
-        if call.request.method == "tools/list":
-            Background(self._sentry.connect)  # while the client looks at the tools
+        self._end(request, outcome)
+        if request.method == "tools/list":
+            Background(self._setup.transport)  # while the client looks at the tools
 
-    def _end(self, call: Call, outcome: Object | MCPError | None) -> None:
-        """Send the outcome (None: nothing) unless the call is over, and free its place, even if a
-        thread still hangs in it."""
-        with call.lock:
-            if call.over.is_set():
+    def _end(self, request: Request, outcome: Outcome) -> None:
+        """Send the outcome unless the request is over, and free its place, even if a thread still
+        hangs in it."""
+        with request.lock:
+            if request.over.is_set():
                 return
             if outcome is not None:
-                self._write(response(call.request, outcome))
-            call.over.set()
-        self._calls.discard(call)
-        if call.has_place:
+                self._write(response(request, outcome))
+            request.over.set()
+        self._open.discard(request)
+        if request.has_place:
             self._places.release()
 
     def _without_token(self, text: str) -> str:
         """A token that could be part of JSON's own syntax is none."""
-        token = self._sentry.token
+        token = self._setup.token
         if len(token) < 8 or token.isdigit():
             return text
         return text.replace(token, FILTERED)
@@ -2308,36 +2279,31 @@ class Server:
 
 #: What a token may do without a note: what is needed, and what tokens for reading come with.
 USUAL_SCOPES = ("event:read", "event:write", "event:admin", "org:read", "project:read", "unknown")
-
-
 HELP = """An MCP server for Sentry. Without --check it serves on stdin and stdout. Variables that
 the environment does not have are read from the .env beside this file."""
 
 
-def check(sentry: Sentry) -> Iterator[str]:
+def check(setup: Setup) -> Iterator[str]:
     """Test the configuration, for a person: yields lines, those of failures begin with FAIL."""
     step = "configuration"
-    deadline = Deadline()
     try:
+        sentry = Sentry(setup, Deadline())
         config = sentry.config
         yield from (f"      {name} is from {config.sources[name]}" for name in VARIABLES)
         step = f"server and token, {config.url}"
-        root = sentry.request(deadline, "GET", "", "Web API of Sentry").body
-        told = record(root, "auth").get("scopes")
-        scopes = ["unknown"]
-        if isinstance(told, list):
-            scopes = [str(scope) for scope in told]
+        told = record(sentry.request("GET", "", "Web API of Sentry").body, "auth").get("scopes")
+        scopes = [str(scope) for scope in told] if isinstance(told, list) else ["unknown"]
         yield f"ok    {step}: scopes {quoted(' '.join(scopes))}"
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"
-        answer = sentry.search(deadline, query="", statsPeriod="24h", limit=1)
-        hits = integer(answer.headers.get("X-Hits"))
+        answer = sentry.search(query="", statsPeriod="24h", limit=1)
         if all(sentry.in_project(row, unknown=True) for row in records(answer.body)):
+            hits = integer(answer.headers.get("X-Hits"))
             yield f"ok    {step}: {hits} issues in the last day"
         else:
             yield f"FAIL  {step}: {OTHER_PROJECTS}"
         if not config.read_only and not {"event:write", "event:admin", "unknown"} & {*scopes}:
             yield "FAIL  event:write is missing. Get a token that has it or set SENTRY_READ_ONLY=1."
-        yield from notes(sentry.file.path, scopes)
+        yield from notes(setup.file.path, scopes)
     except SentryError as error:
         yield f"FAIL  {step}: {clean(error.message, 1000)}"
 
@@ -2352,16 +2318,15 @@ def notes(path: str, scopes: list[str]) -> Iterator[str]:
     is_file = os.name == "posix" and os.path.isfile(path)
     if is_file and os.stat(path).st_mode & 0o077:
         yield f"note  others on this machine may read {path}: chmod 600"
-    python = sys.version.split()[0]
     packages = f"requests {version('requests')}, urllib3 {version('urllib3')}"
-    yield f"note  sentry_mcp {__version__}, Python {python}, {packages}"
+    yield f"note  sentry_mcp {__version__}, Python {sys.version.split()[0]}, {packages}"
 
 
-def print_check(sentry: Sentry) -> int:
+def print_check(setup: Setup) -> int:
     """Print the report, on a terminal of any encoding; returns the exit status."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     failed = False
-    for line in check(sentry):
+    for line in check(setup):
         print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
         failed = failed or line.startswith("FAIL")
     return int(failed)
@@ -2386,14 +2351,14 @@ def main(arguments: list[str]) -> int:
         given = parser.parse_args(arguments)
         env_file = given.env_file
         if given.check:
-            return print_check(Sentry(os.environ, env_file, log.write))
+            return print_check(Setup(os.environ, env_file, log.write))
     if os.isatty(0):
         log.write("sentry_mcp: waiting for an MCP client on stdin (Ctrl-D ends it); see --check\n")
     stdin = os.fdopen(os.dup(0), "rb")
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the messages
     sys.stdout = sys.stderr = log
-    Server(Sentry(os.environ, env_file, log.write), stdin, stdout).serve()
+    Server(Setup(os.environ, env_file, log.write), stdin, stdout).serve()
     os._exit(0)  # threads that still wait for Sentry are left behind
 
 
