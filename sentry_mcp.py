@@ -834,7 +834,7 @@ SHOWN = {
 #: What is no secret beside any such name in a text: phrases, and short or dotted numbers.
 PLAIN = r".{0,4}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
 #: Tokens of the well-known services, by the prefixes that these publish; JWT.
-TOKEN = r"""(?x)(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}  # AWS
+SERVICE_TOKEN = r"""(?x)(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}  # AWS
     | (?:LTAI|AIza|ya29\.|GOCSPX-|EAA[A-Z]|SG\.|sl\.|hv[sbr]\.|AGE-SECRET-KEY-)[\w.~-]{12,}
     | (?:gh[a-z]|github_pat|glc|glsa|npm|hf|gsk|r8|xai|nvapi|ntn|rdme|tfp|nfp|vcp|napi|sbp|sgp
         |fo1|bkua|rubygems|shp[a-z]{2}|whsec|pscale_\w{2,6}|phc|phx|pypi|sntry[a-z]|dckr_\w{3}
@@ -937,7 +937,7 @@ def hide_people(text: str) -> str:
 def hide_known(text: str, values: str = VALUE) -> str:
     """Without what has the published form of a secret, whatever it is called; and without the
     values of secrets in assignments, dumps, headers and query strings."""
-    text = hide_where(re.sub(SHAPE, FILTERED, text), RUN, partial(re.match, TOKEN))
+    text = hide_where(re.sub(SHAPE, FILTERED, text), RUN, partial(re.match, SERVICE_TOKEN))
     parts = []
     done = 0
     for found in re.finditer(ASSIGNMENT, text):
@@ -2278,7 +2278,7 @@ class Server:
 # --- 13. Command line: check, main ---------------------------------------------------------------
 
 #: What a token may do without a note: what is needed, and what tokens for reading come with.
-USUAL_SCOPES = ("event:read", "event:write", "event:admin", "org:read", "project:read", "unknown")
+USUAL_SCOPES = ("event:read", "event:write", "org:read", "project:read", "unknown")
 HELP = """An MCP server for Sentry. Without --check it serves on stdin and stdout. Variables that
 the environment does not have are read from the .env beside this file."""
 
