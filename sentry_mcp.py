@@ -1050,7 +1050,7 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
     if isinstance(value, (str, int, float)):
         return clean(value, limit)
     is_object = isinstance(value, dict)
-    paths = paths_in_object(value, path) if is_object else paths_in_list(value, path)
+    paths = paths_in_object(value, path) if is_object else paths_in_list(value[:room], path)
     parts = list(value.values() if is_object else value)[:room]
     nested = sum(isinstance(part, (dict, list)) for part in parts)
     each = (room - len(parts)) // max(nested, 1)
