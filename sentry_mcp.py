@@ -723,8 +723,8 @@ class Sentry:
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, may_be_silent=True)
         found: Object = beside.result()
-        project = record(issue, "project").get("id") or found.get("projectID")
-        if str(found.get("projectID") or project) != str(project):
+        project = str(record(issue, "project").get("id") or self.config.project)  # or a slug
+        if project.isdigit() and str(found.get("projectID") or project) != project:
             found = {}  # of another project
         return issue, found
 
@@ -1185,7 +1185,7 @@ def pick(source: Object, *names: str, limit: int = 200) -> Object:
 def format_issue(issue: Object, limit: int = 200) -> Object:
     """A row of a list. Counts are of the time asked for, first and last seen of all time."""
     owner = record(issue, "assignedTo")
-    assigned = f"{owner.get('type')}:{owner.get('name')}" if owner else ""
+    assigned = f"{owner.get('type')}:{owner.get('name')}" if owner.get("name") else ""
     return {
         **pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=limit),
         "count": integer(issue.get("count")),
@@ -1533,7 +1533,7 @@ def invalid(message: str) -> SentryError:
 ISSUE_ID = "[0-9]{1,20}|[A-Za-z0-9][A-Za-z0-9_-]{0,100}-[A-Za-z0-9]{1,20}"
 ISSUE_URL = (
     rf"https?://(?P<host>[^/]+)(?P<path>(/[^/?#]+)*)/issues/(?P<id>{ISSUE_ID})"
-    rf"(/events/(?P<event>{EVENT_ID}|{EVENT_NAME}))?([/?#].*)?"
+    rf"(/events/(?P<event>(?i:{EVENT_ID}|{EVENT_NAME})))?([/?#].*)?"
 )
 NO_EVENT = "Sentry has no such event of this issue: it is past its retention, or of another issue."
 NO_MATCH = (
@@ -1570,11 +1570,11 @@ def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
     host = config.url.split("/")[2].lower()
     hosts = [host]
     if host.endswith("sentry.io"):  # its API has regional hosts, the links that people copy do not
-        hosts += ["sentry.io", f"{config.org}.sentry.io"]
+        hosts += ["sentry.io", f"{config.org.lower()}.sentry.io"]
     url = re.fullmatch(ISSUE_URL, given)
     if url and url["host"].lower() in hosts:
         if not url["path"] or f"/{config.org}/" in f"{url['path']}/":
-            return url["id"].upper(), url["event"] or ""
+            return url["id"].upper(), (url["event"] or "").lower()
     wanted = f"a numeric id, a short ID such as PROJ-1A, or a URL of {config.org} at {host}"
     raise invalid(f"issueId must be {wanted}.")
 
