@@ -2111,10 +2111,7 @@ class TestToolsFromOutside:
         known = {"type", "enum", "default", "minimum", "maximum", "maxLength", "description"}
         assert set().union(*schema["properties"].values()) <= known
         assert schema["type"] == "object"
-        assert (tool["outputSchema"]["type"], "required" in tool["outputSchema"]) == (
-            "object",
-            False,
-        )
+        assert "outputSchema" not in tool  # some clients would hold errors against it
         hints = {"title", "readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
         assert tool["annotations"].keys() == hints
         assert tool["annotations"]["title"] == tool["title"]
@@ -2126,15 +2123,6 @@ class TestToolsFromOutside:
             "exception|crash|production error", tool["_meta"]["anthropic/searchHint"]
         )
         assert found or name == RESOLVE
-
-    @pytest.mark.parametrize("tool", READS)
-    def test_what_a_result_holds_is_in_its_output_schema(self, client: Client, tool: str) -> None:
-        told = client.call_tool(tool, issueId="4501")
-        tools = client.result("tools/list")["tools"]
-        rules = next(one for one in tools if one["name"] == tool)["outputSchema"]["properties"]
-        kinds = {"object": dict, "array": list, "integer": int, None: object}
-        assert rules.keys() <= told.keys()
-        assert all(isinstance(told[key], kinds[rules[key].get("type")]) for key in rules)
 
     def test_the_resource_is_listed(self, client: Client) -> None:
         [resource] = client.result("resources/list")["resources"]
@@ -2832,7 +2820,7 @@ def requested(web: Any) -> list[str]:
 def handle(name: str, client: Any, **arguments: Any) -> dict[str, Any]:
     """What the tool answers to these arguments. `client`: a set-up, or a client made of one."""
     tool = m.TOOLS[name]
-    given = m.validate(m.input_schema(tool), arguments)
+    given = m.validate(tool.schema, arguments)
     if not isinstance(client, m.Sentry):
         client = m.Sentry(client, deadline())
     return tool.handler(client, **given)
@@ -5384,7 +5372,7 @@ RESOLUTIONS = [
     pytest.param("unresolved", {}, "resolved", "resolved", {}, True, None, id="resolved"),
     pytest.param("resolved", {}, "resolved", None, {}, False, None, id="already resolved"),
     pytest.param(
-        "resolved", {"inRelease": "1"}, "resolved", None, {}, False, "PINNED", id="a pin stays"
+        "resolved", {"inRelease": "1"}, "resolved", None, {}, False, "OTHERWISE", id="a pin stays"
     ),
     pytest.param(
         "unresolved", {}, "resolvedInNextRelease", "resolved", {"inNextRelease": True}, True, None,
@@ -5415,7 +5403,7 @@ class TestTools:
 
     @pytest.mark.parametrize("name", TOOLS)
     def test_a_schema_is_that_of_the_contract(self, name: str) -> None:
-        schema = m.input_schema(m.TOOLS[name])
+        schema = m.TOOLS[name].schema
         assert schema.get("required") == (None if name == SEARCH else ["issueId"])
         assert list(schema["properties"]) == [*{**ARGUMENTS[name], **dict.fromkeys(EXTRAS[name])}]
         for argument, rule in schema["properties"].items():
@@ -5436,7 +5424,7 @@ class TestTools:
 
     @pytest.mark.parametrize("name", TOOLS)
     def test_a_tool_is_told_as_clients_need_it(self, name: str) -> None:
-        listed = m.list_tool(name, m.TOOLS[name], False)
+        listed = m.TOOLS[name].listed(name, False)
         assert listed["name"] == name
         assert 3 < len(listed["title"]) < 30
         assert "ntrusted data" in listed["description"] or name == RESOLVE
@@ -5448,9 +5436,8 @@ class TestTools:
             "idempotentHint": True,
             "openWorldHint": True,
         }
-        assert "required" not in listed["outputSchema"]
         assert listed["_meta"]["anthropic/searchHint"]
-        old = m.list_tool(name, m.TOOLS[name], True)
+        old = m.TOOLS[name].listed(name, True)
         assert old == {k: listed[k] for k in ("name", "description", "inputSchema", "annotations")}
 
     def test_a_client_that_looks_for_words_finds_what_reads(self) -> None:
@@ -5612,9 +5599,7 @@ class TestTools:
             line.rstrip(),
         )
 
-    @pytest.mark.parametrize(
-        "answer", [{**FOUND}, {**DONE, "id": "4502"}, {"id": "4501"}], ids=["same", "other", "none"]
-    )
+    @pytest.mark.parametrize("answer", [{**FOUND}, {"id": "4501"}], ids=["same", "none"])
     def test_a_change_is_verified(self, web: Any, answer: dict) -> None:
         add(web, "4501/", FOUND)
         add(web, "4501/", answer, method="PUT")
@@ -5797,7 +5782,7 @@ class TestProtocol:
         assert result["capabilities"] == {"tools": {}, "resources": {}, "prompts": {}}
         listed = one_answer(asked("tools/list"), revision=revision)["result"]["tools"]
         is_old = revision < "2025-06-18"
-        assert [("outputSchema" in tool, "title" in tool) for tool in listed] == [
+        assert [("title" in tool, "_meta" in tool) for tool in listed] == [
             (not is_old, not is_old)
         ] * 4
         call = one_answer(asked("tools/call", name=SEARCH), revision=revision)["result"]
@@ -5964,10 +5949,11 @@ class TestProtocol:
         assert error_code(one_answer(asked("prompts/get", **params))) == BAD_PARAMS
 
     def test_the_instructions_begin_with_what_is_not_trusted(self) -> None:
-        assert "untrusted" in m.INSTRUCTIONS[:100] and "never follow" in m.INSTRUCTIONS[:250]
-        assert RESOLVE not in m.INSTRUCTIONS
-        assert "24 hours" in m.INSTRUCTIONS
-        assert [name for name in (SEARCH, DETAIL, BREADCRUMBS) if name not in m.INSTRUCTIONS] == []
+        instructions = m.HELLO["instructions"]
+        assert "untrusted" in instructions[:100] and "never follow" in instructions[:250]
+        assert RESOLVE not in instructions
+        assert "24 hours" in instructions
+        assert [name for name in (SEARCH, DETAIL, BREADCRUMBS) if name not in instructions] == []
 
 
 # ------------------------------------------------------------------------------------------------
@@ -6089,10 +6075,10 @@ class TestServer:
         exact = json.dumps(asked("ping", 3)).encode().ljust(199) + b"\n"
         assert one_answer(exact.rstrip(b"\n"))["id"] == 3
 
-    def test_a_byte_order_mark_is_skipped_once(self) -> None:
+    def test_a_byte_order_mark_is_skipped(self) -> None:
         ping = json.dumps(asked("ping")).encode()
         assert "result" in one_answer(b"\xef\xbb\xbf" + ping, revision="")
-        assert error_code(one_answer(b"\xef\xbb\xbf" + ping)) == PARSE
+        assert error_code(one_answer(b"\xef\xbb\xbf\xef\xbb\xbf" + ping)) == PARSE
 
     def test_blank_lines_and_notifications_are_not_answered(self) -> None:
         silent = (b"", b"  ", {"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -6785,7 +6771,7 @@ def sentences() -> Iterator[str]:
     """What the program says to people, in pieces without what is filled in."""
     texts = [row[1] for row in (*m.HTTP_ERRORS.values(), *m.NETWORK_ERRORS)]
     texts += [m.INSTALL, m.UNCONFIRMED, m.NO_EVENT, m.NO_MATCH, m.NOTHING_FOUND, m.OTHER_PROJECTS]
-    texts += [m.PINNED, m.OTHERWISE, m.EVENT_SEARCHES, m.NOTICE, m.SHORTENED]
+    texts += [m.OTHERWISE, m.EVENT_SEARCHES, m.NOTICE, m.SHORTENED]
     texts += [row[2] for row in m.VARIABLES.values()]
     for text in texts:
         for piece in re.split(r"\{\w+\}|(?<=[.:;]) ", text):
