@@ -2108,20 +2108,16 @@ class Server:
             self._write(response(Request({}), error))
             return
         request = Request(message)
-        is_response = "method" not in message and message.keys() & {"result", "error"}
-        is_notification = "method" in message and "id" not in message
-        if is_notification and request.method == "notifications/cancelled":
-            self._cancel(request.params.get("requestId"))
-        if is_response or is_notification:
-            return
-        is_slow = request.method in SLOW
-        with self._changed:
-            if is_slow:
+        if "method" not in message and message.keys() & {"result", "error"}:
+            return  # nothing was asked of the client
+        if "method" in message and "id" not in message:  # a notification
+            if request.method == "notifications/cancelled":
+                self._cancel(request.params.get("requestId"))
+        elif request.method in SLOW:
+            with self._changed:
                 self._waiting.append(request)
                 self._changed.notify_all()
-            else:
-                self._running.add(request)
-        if not is_slow:
+        else:
             self._serve(request)
 
     def _cancel(self, request_id: Any) -> None:
