@@ -799,90 +799,87 @@ class Sentry:
 BLANK = r"""(?x)[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]
     | [\U000e0100-\U000e01ef]"""
 BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+"
-#: Kind: how the snake_case path of such a name ends (token_count is no token, but a count).
+#: Kind: how the snake_case path of such a name ends. The first that fits counts: max_tokens is no
+#: secret, but a count.
 NAMES = {
     "count": "tokens$",  # or a secret, if it is no number
     "secret": r"""(?x)(?:(?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey
-          |cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo) s?
-        | (?<![a-z])(?:pass|pw|pin|otp|totp|mfa|sid|cv[cv]2?|creds?|auth|bearer|session|nonce|dsn
-          |[cx]srf|connection_?string|conn_?str|webhook|license_?code)
-        | (?:api|app|application|access|account|secret|shared|private|auth|bot|client|consumer
-          |customer|deploy|device|encrypt(?:ion)?|decrypt(?:ion)?|integration|license|master|rsa
-          |ssh|pem|server|service|sign(?:ing)?|storage|subscription|write|admin) _?keys?|key_?pem)
-        (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current
-          |confirm(?:ation)?|again|url|[0-9]+))*$""",
-    "doubtful": r"(?:key|hmac|sig|signature|challenge)$",  # a secret only if it looks like one
+        |cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo)s?
+        |(?<![a-z])(?:pass|pw|pin|otp|totp|mfa|sid|creds?|auth|bearer|session|nonce|dsn|[cx]srf
+        |connection_?string|conn_?str|webhook|license_?code)
+        |(?:api|app|application|access|account|secret|shared|private|auth|bot|client|consumer
+        |customer|deploy|device|encrypt(?:ion)?|decrypt(?:ion)?|integration|license|master|rsa|ssh
+        |pem|server|service|sign(?:ing)?|storage|subscription|write|admin)_?keys?|key_?pem)
+        (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current|again|url
+        |confirm(?:ation)?|[0-9]+))*$""",
+    "doubtful": "(?:key|hmac|sig|signature|challenge)$",  # a secret only if it looks like one
     "personal": r"""(?x)(?:^|[_.])(?:e_?mail(?:_?addr(?:ess)?)?
-        | (?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
-        | (?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)(?:_?address)?
-        | (?:street|home|postal|mailing|billing|shipping|delivery)_?address
-        | (?:(?:tele|mobile_?|cell_?)?phone|(?:credit|debit|payment|bank)?_?card|passport
-          |social_?security|driver_?s?_?licen[cs]e)(?:_?(?:no|num|number))?
-        | (?:bank_?)?account_?(?:no|num|number) | mobile_?(?:no|number) | fax | ssn | iban | bic
-        | (?:national|tax|citizen|personal|passport)_?(?:id|number) | licen[cs]e_?plate | dob
-        | date_?of_?birth | birth_?(?:date|day) | routing_?number | sort_?code
-        | ip(?:_?addr(?:ess)?)? | mac_?addr(?:ess)?
-        | (?:user|customer|account|device|feedback|author|actor|person|owner)\.name)$""",
+        |(?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
+        |(?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)(?:_?address)?
+        |(?:street|home|postal|mailing|billing|shipping|delivery)_?address|dob|fax|ssn|iban|bic
+        |(?:(?:tele|mobile_?|cell_?)?phone|(?:credit|debit|payment|bank)?_?card|social_?security
+        |passport|driver_?s?_?licen[cs]e)(?:_?(?:no|num|number))?|mobile_?(?:no|number)|cv[cv]2?
+        |(?:bank_?)?account_?(?:no|num|number)|(?:national|tax|citizen|personal)_?(?:id|number)
+        |passport_?id|licen[cs]e_?plate|date_?of_?birth|birth_?(?:date|day)|routing_?number
+        |sort_?code|ip(?:_?addr(?:ess)?)?|mac_?addr(?:ess)?
+        |(?:user|customer|account|device|feedback|author|actor|person|owner)\.name)$""",
+    "user": r"(?:^|\.)user$",
 }
-#: Kind: what is shown of a field so called. Of "personal" it is nothing.
+#: Kind, or "" for all other names: what is shown of a field so called.
 SHOWN = {
+    "": r"[\s\S]*",
     "count": "-?[0-9.]+",
     "secret": "[0-9.]{1,3}|-[0-9.]{1,2}",  # a count too
     "doubtful": r"[A-Za-z0-9]{0,11}|[A-Za-z0-9]*[^A-Za-z0-9][\s\S]*|[^A-Z]*|[^0-9]*",
+    "personal": "(?!)",  # nothing
+    "user": r"|id:[\s\S]*",
 }
-#: What is no secret beside any such name in a text: phrases, and short or dotted numbers.
-PLAIN = r".{0,4}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
-#: Tokens of the well-known services, by the prefixes that these publish; JWT.
-SERVICE_TOKEN = r"""(?x)(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}  # AWS
-    | (?:LTAI|AIza|ya29\.|GOCSPX-|EAA[A-Z]|SG\.|sl\.|hv[sbr]\.|AGE-SECRET-KEY-)[\w.~-]{12,}
-    | (?:gh[a-z]|github_pat|glc|glsa|npm|hf|gsk|r8|xai|nvapi|ntn|rdme|tfp|nfp|vcp|napi|sbp|sgp
-        |fo1|bkua|rubygems|shp[a-z]{2}|whsec|pscale_\w{2,6}|phc|phx|pypi|sntry[a-z]|dckr_\w{3}
-        |d[op][a-z]_v1|lin_\w{3,5}|lsv2_\w{2}|tgp_v1|pnu|figd?|cio|tskey|xkeysib|patch|re|sb_\w+
-        |(?:sk|rk|pk|key|access|secret|token|live|test|prod)_(?:live|test|prod|sandbox))
-      [_-][\w.~-]{12,}
-    | (?:gl[a-z]{2,5}|sk|rk|pk|xox[a-z]|xapp|xwfp|pul|pplx|tskey|sq0\w{3}|NR[A-Z]{2}|PMAK|CFPAT
-        |FLW[A-Z]{5,}(?:_[A-Z]+)?|HRKU|key|pat|ico|api|sdk|mob|dp\.\w{2,5}|lob|gsk|fio-u|tok|v1\.0)
-      [-_.](?=[\w.-]{0,99}[0-9])[\w.~-]{16,}
-    | (?:sk|pk)\.eyJ[\w.-]{20,} | eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){1,3}
-    | AT(?:ATT3|CTT3|BB)[\w=-]{16,} | cio[A-Za-z0-9]{32} | oy2[a-z0-9]{43} | [0-9a-f]{32}-us[0-9]+
-    | (?:dapi|AC|SK)[0-9a-f]{32} | sq[upa]_[0-9a-f]{40} | [0-9]{8,10}:AA[\w-]{32,34}"""
-RUN = r"(?<![\w%])[A-Za-z0-9][\w.~+-]{14,}[\w=]"  # what may be a token
-SHAPE = r"""(?xi)-----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
+SECRETS = ("count", "secret", "doubtful")  # kinds that are hidden in texts too
+#: What is no secret there: words, phrases, and short or dotted numbers.
+PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
+#: What has the form of a secret, whatever it is called.
+SHAPE = r"""(?x)-----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
       (?:(?!-----END)[\s\S]){0,9000}(?:-----END\ [A-Z0-9 ]{0,40}-----)?
-    | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}  # password in a URL,
-      |[^\s/@:"']{16,300})(?=@)  # or the user alone, if it is long
-    | (?:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*"""
+    | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
+    | (?i:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*
+    | (?<=\s-u\s)[^\s:'"]{1,64}:[^\s'"]{4,} | (?i:(?<=identified\sby\s))['"][^\s'"]{4,}
+    | \b[A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b  # IBAN
+    | (?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])  # US social security
+    | (?<![\w%])(?=[A-Za-z0-9][\w.~:-]{15}) (?:eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){0,3}  # JWT
+      | A[KS]IA[A-Z0-9]{12,} | (?:dapi|AC|SK)[0-9a-f]{32} | [0-9a-f]{32}-us[0-9]+
+      | oy2[a-z0-9]{43} | hf_[A-Za-z0-9]{34} | [0-9]{8,10}:AA[\w-]{32,34}
+      | (?:AIza|LTAI|EAA[A-Z]|ATATT|ATBB|GOCSPX-|(?:ya29|SG|sl|hv[sbr])\.)(?=\w*[0-9])[\w.-]{16,}
+      | (?:gl[a-z]{2,5}|sbp|sgp|bkua|rubygems|shp[a-z]{2}|sntry[a-z]|d[op][a-z]_v1|lin|lsv2|xkeysib
+        |[srp]k|key|xox[a-z]|xapp|pul|pplx|NR[A-Z]{2}|PMAK|FLW[A-Z]+|HRKU|pat|api|sdk|tok|v1\.0
+        |github|pypi|dckr|fig[du]|sq0\w{3})[_-](?:[A-Za-z0-9]{1,13}[_-]){0,3}
+        (?=[0-9]*[A-Za-z])(?=(?:[A-Za-z]*[0-9]){2})[A-Za-z0-9]{8}[\w.~-]{8,}
+      | [A-Za-z][A-Za-z0-9]{1,9}[_-](?:[A-Za-z0-9]{2,13}[_-]){0,3}(?=(?:[A-Za-z]*[0-9]){3})
+        (?![0-9a-f]+(?![A-Za-z0-9]))[A-Za-z0-9]{30,})"""
 #: What may be another random string.
 LONG = r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"
-#: Options and words of SQL after which a password stands, with nothing or a blank between.
-COMMAND = r"""(?xi)(?:(?<=identified\sby\s)['"] | (?<=\s-u\s)[^\s:'"]{1,64}:
-    | (?<![\w-])--?[\w-]{0,40}(?:password|passwd|token|secret|api-key|apikey)\s+)[^\s'"]{4,}"""
 ENCODED = r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*"  # a part of a URL
 #: A name and what stands between it and its value, in any usual spelling of an assignment.
-ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<name>[\w.-]{2,}) \\{0,3}["'`]?\]? \s{0,8}
-    (?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
-    [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
+ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<option>--?(?=\w))? (?P<name>[\w.-]{2,})
+    \\{0,3}["'`]?\]? (?:\s{0,8}(?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
+    |(?(option)\s|(?!))) [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
 VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])?
-    (?(quote)|(?P<scheme>(?:bearer|basic|token|digest|apikey|key)\s+)?)
+    (?(quote)|(?:(?:bearer|basic|token|digest|apikey|key)\s+)?)
     (?P<value>(?(quote)(?:[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
       |[^\s"'`<>&;,|(){}\[\]\\]+))  # without quotes: up to a blank or bracket
     (?(quote)(?:(?P=quote)|$|\.\.\.|…)))"""
 QUOTED = rf"(?=[\"'`\\]){VALUE}"
-EMAIL = r"""(?x)(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d)
-    [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"""
+EMAIL = r"""(?x)(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d|\dx\.)
+    [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?![\w(])"""
 CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
-#: An IBAN, or a number of US social security.
-ACCOUNT = r"""(?x)\b[A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b
-    | (?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])"""
 COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|users?|none|null|get
     |anonymous|unknown|curl|wget|post|put|patch|delete|head|options|python|java|node|ruby|https?
     |localhost|default|public|private|support|info|nobody|staging|production|development|service
     |error|true|false|main|master|backend|frontend|client|server|customer|account|name|email"""
 MARKS = "notice|note|omitted|shortened|hint"  # the server's own words among the keys of results
-PLACES = ("filename", "function", "module", "context", "crashedAt", "type")  # of code
-#: The fields that hold the event's own data, whose keys mean nothing here.
+#: What locates code, in the results: no name of a person.
+PLACES = ("filename", "function", "module", "context", "crashedAt", "type")
+#: The fields of results that hold the event's own data, whose keys mean nothing here.
 DATA = {"vars", "extra", "contexts", "tags", "data", "evidence", "request", "processingErrors"}
-Hide = Callable[[str], str]
 
 
 def visible(text: str) -> str:
@@ -896,25 +893,27 @@ def visible(text: str) -> str:
 def kind_of(path: str) -> str:
     """Of which kind of NAMES a name is, or a path of names with dots; "" for all others."""
     name = re.sub(BETWEEN_WORDS, "_", visible(path[-200:])).lower().strip("_.")
-    for kind, pattern in NAMES.items():
-        if re.search(pattern, name):
-            return kind
-    return ""
+    return next((kind for kind, ending in NAMES.items() if re.search(ending, name)), "")
 
 
-def looks_secret(kind: str, value: str, quote: str = "'") -> bool:
-    """Whether what is assigned in a text is a secret: `token: 'else'` is none. `quote`: if any."""
-    if kind not in SHOWN or re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value):
-        return False
-    is_word = re.fullmatch("[^0-9]{0,15}", value)
-    if quote:
-        return not is_word or value not in (value.lower(), value.upper())
-    return not is_word and kind != "doubtful"
+def looks_secret(kind: str, value: str) -> bool:
+    """Whether it is a secret beside a name of that kind in a text: in `token: 'else'` is none."""
+    return kind in SECRETS and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
 
 
-def hide_where(text: str, pattern: str, is_secret: Callable[[str], object]) -> str:
-    """Without what matches the pattern and is a secret."""
-    return re.sub(pattern, lambda found: FILTERED if is_secret(found[0]) else found[0], text)
+def hide_assigned(text: str, value_pattern: str) -> str:
+    """Without the values of secrets in assignments, dumps, headers, options and query strings:
+    `password=h7Kp2mQ` becomes `password=[Filtered]`."""
+    parts = []
+    done = 0
+    for found in re.finditer(ASSIGNMENT, text):
+        kind = kind_of(found["name"])
+        if kind in SECRETS and found.start() >= done:
+            value = re.compile(value_pattern).match(text, found.end())
+            if value and looks_secret(kind, value["value"]):
+                parts += [text[done : value.start("value")], FILTERED]
+                done = value.end("value")
+    return "".join(parts) + text[done:]
 
 
 def is_card(text: str) -> bool:
@@ -924,108 +923,80 @@ def is_card(text: str) -> bool:
     return sum(map(int, digits[::2] + "".join(twice))) % 10 == 0
 
 
-def hide_people(text: str) -> str:
-    """Without e-mail addresses, and numbers of cards, accounts and US citizens."""
-    if re.search("@|%40|＠", text):
-        text = re.sub(EMAIL, "[email]", text)
-    if re.search("[0-9]{3}", text):
-        text = re.sub(ACCOUNT, FILTERED, hide_where(text, CARD, is_card))
-    return text
-
-
-def hide_known(text: str, values: str = VALUE) -> str:
-    """Without what has the published form of a secret, whatever it is called; and without the
-    values of secrets in assignments, dumps, headers and query strings."""
-    text = hide_where(re.sub(SHAPE, FILTERED, text), RUN, partial(re.match, SERVICE_TOKEN))
-    parts = []
-    done = 0
-    for found in re.finditer(ASSIGNMENT, text):
-        kind = kind_of(found["name"])
-        if found.start() < done or kind not in SHOWN:
-            continue
-        value = re.compile(values).match(text, found.end())
-        if value and (value["scheme"] or looks_secret(kind, value["value"], value["quote"])):
-            parts += [text[done : value.start("value")], FILTERED]
-            done = value.end("value")
-    return "".join(parts) + text[done:]
-
-
 def is_random(text: str) -> bool:
     """Whether it is no words: capitals, small letters and digits change too often for that."""
     if not re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", text):
         return False
     words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", text)
     numbers = re.findall("[0-9]+", text)
-    return len(words) + 3 * len(numbers) > 0.58 * len(text)
+    return len(words) + 3 * len(numbers) > 0.58 * len(text)  # so measured: names have up to 0.5
 
 
-def hide_words(text: str) -> str:
-    """Without secrets by names and shapes, and random strings."""
-    return re.sub(COMMAND, FILTERED, hide_where(hide_known(text), LONG, is_random))
+def hide_where(text: str, pattern: str, is_secret: Callable[[str], bool]) -> str:
+    """Without what matches the pattern and is a secret."""
+    return re.sub(pattern, lambda found: FILTERED if is_secret(found[0]) else found[0], text)
 
 
-def hide_secrets(text: str) -> str:
-    """The same, percent-encoded once as well."""
-    from urllib.parse import unquote
-
-    text = hide_words(text)
-    return hide_where(text, ENCODED, lambda part: hide_words(unquote(part)) != unquote(part))
+def hide_secrets(text: str, values: str, may_look_random: bool) -> str:
+    """Without what is a secret by its shape, by the name before it, or looks random."""
+    text = hide_assigned(re.sub(SHAPE, FILTERED, text), values)
+    return text if may_look_random else hide_where(text, LONG, is_random)
 
 
 @lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
-def hidden(text: str, hide: Hide) -> str:
-    return hide(hide_people(visible(text)))
+def hidden(text: str, *how: Any) -> str:
+    """Without people's addresses and numbers, and secrets, percent-encoded once as well."""
+    from urllib.parse import unquote
+
+    text = hide_where(re.sub(EMAIL, "[email]", visible(text)), CARD, is_card)
+    text = hide_secrets(text, *how)
+    return hide_where(
+        text, ENCODED, lambda part: hide_secrets(unquote(part), *how) != unquote(part)
+    )
 
 
-def clean(value: Any, limit: int = 200, hide: Hide = hide_secrets) -> str:
+def clean(value: Any, limit: int = 200, values: str = VALUE, may_look_random: bool = False) -> str:
     """At most `limit` characters of a text or number of Sentry's; "" for anything else."""
     if type(value) not in (str, int, float):
         return ""
     whole = str(value)
     most = 4 * limit + 4000
-    text = hidden(whole[:most], hide)
+    text = hidden(whole[:most], values, may_look_random)
     left = len(text) - limit + len(whole[most:])
     return text if left <= 0 else f"{text[:limit]}… [{left} more characters]"
 
 
 #: The same for names of files, functions and modules, which may look random.
-clean_place = partial(clean, hide=hide_known)
+clean_place = partial(clean, may_look_random=True)
 #: For a line of source, which has to match the editor: only literals beside a secret's name.
-clean_code = partial(clean, hide=partial(hide_known, values=QUOTED))
+clean_code = partial(clean, values=QUOTED, may_look_random=True)
 
 
 def is_hidden(path: str, value: Any) -> bool:
-    """Whether a field is filtered by its name. `path`: the names that lead to it, with dots."""
+    """Whether a field is filtered by its name, unless its value is harmless. `path`: the names
+    that lead to it, with dots."""
     text = "" if isinstance(value, (dict, list)) else str(value)
-    if path.endswith(".user"):  # only Sentry's "id:..." is told, if it is no object
-        return not isinstance(value, dict) and not text.startswith("id:")
-    kind = kind_of(path)
-    is_told = kind not in SHOWN or re.fullmatch(SHOWN[kind], text)
-    return kind == "personal" or not is_told
+    return not re.fullmatch(SHOWN[kind_of(path)], text)
 
 
 def paths_in_object(fields: Object, path: str) -> list[str]:
-    """What to judge its values by. In `{"name": "token", "value": ...}` the value has the name."""
-    keys = {key.lower() for key in fields}
-    roles = dict[str, str]()
-    for key, label in fields.items():
-        if key.lower() in ("name", "key") and "value" in keys and isinstance(label, str):
-            roles = {"name": "label", "key": "label", "value": label} | roles
-    return [f"{path}.{roles.get(key.lower()) or key}"[-200:] for key in fields]
+    """The path of each field: in `{"name": "token", "value": "x"}` the value's ends in "token"."""
+    values = {key.lower(): value for key, value in fields.items()}
+    label = values.get("name", values.get("key"))
+    names: dict[str, str] = {}
+    if "value" in values and isinstance(label, str):
+        names = {"name": "label", "key": "label", "value": label}
+    return [f"{path}.{names.get(key.lower(), key)}"[-200:] for key in fields]
 
 
 def paths_in_list(items: list[Any], path: str) -> list[str]:
-    """What to judge its items by. In `["--token", "..."]`, as in headers, the second has the name
-    (in longer lists, if it looks secret)."""
-    paths = []
-    before = ""
-    for item in items:
-        paths.append(path)
-        if isinstance(item, str):
-            is_likely = len(items) < 4 or looks_secret(kind_of(before), item)
-            if is_likely and is_hidden(before, item):
-                paths[-1] = before
-            before = f".{item[:99]}"
+    """The path of each item: in `["--token", "x"]`, as in headers, the second's is the first (in
+    longer lists, if it looks secret)."""
+    paths = [path] * len(items)
+    for i, name in enumerate(items[:-1], 1):
+        if isinstance(name, str) and isinstance(items[i], str):
+            if len(items) < 4 or looks_secret(kind_of(name[:99]), items[i]):
+                paths[i] = f".{name[:99]}"
     return paths
 
 
@@ -1063,48 +1034,38 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
     return result | omitted
 
 
-def names_of(event: Object) -> list[str]:
-    """How the people are called whom the event is about, which is told nowhere; but for common
-    words and what is shorter than four letters."""
+def names_of(event: Object) -> str:
+    """A pattern of what the people are called whom the event is about, who are named nowhere: of
+    two words in either order. Common words and what is under four letters are no names."""
     people = [record(event, "user"), record(event, "userReport")]
     people.append(record(event, "contexts", "feedback"))
     keys = ("email", "ip_address", "username", "name", "contact_email")
-    names = [str(person.get(key) or "").strip() for key in keys for person in people]
-    return [name[:200] for name in names if not re.fullmatch(COMMON_NAME, name)]
-
-
-def spelled(name: str) -> str:
-    """A pattern of a name: as it is and, of two words, in either order, any mark between."""
-    words = re.findall(r"\w+", name)
-    if len(words) != 2 or "@" in name:
-        return re.escape(name)
     between = r"(?:%20|[\s,._+-]){1,3}"
-    return f"{re.escape(name)}|{between.join(words)}|{between.join(reversed(words))}"
+    patterns = ["(?!)"]
+    for name in [str(person.get(key) or "").strip() for key in keys for person in people]:
+        words = re.findall(r"\w+", name[:2000])
+        if re.fullmatch(COMMON_NAME, name):
+            continue
+        patterns.append(re.escape(name[:2000]))
+        if len(words) == 2:
+            patterns += [between.join(words), between.join(words[::-1])]
+    return rf"(?i)(?<!\w)(?:{'|'.join(patterns)})(?!\w)"
 
 
-def hide_names(value: Any, names: list[str]) -> Any:
-    """A copy without these names, in any case; but in source, and in what locates code."""
-    if not names:
-        return value
-    pattern = "|".join(map(spelled, names))
-    hide = partial(re.sub, rf"(?i)(?<!\w)(?:{pattern})(?!\w)", "[user]")
-    return replace_names(value, hide)
-
-
-def replace_names(value: Any, hide: Hide, is_data: bool = False) -> Any:
-    """`is_data`: the value is the event's own, with keys that anybody chose."""
+def hide_names(value: Any, names: str, is_data: bool = False) -> Any:
+    """A copy of a result without `names_of` the event, in any case; but in source and in what
+    locates code. `is_data`: the value is the event's own, with keys that anybody chose."""
     if isinstance(value, str):
-        return hide(value)
+        return re.sub(names, "[user]", value)
     if isinstance(value, list):
-        return [replace_names(item, hide, is_data) for item in value]
+        return [hide_names(item, names, is_data) for item in value]
     if not isinstance(value, dict):
         return value
-    is_code = not is_data and value.keys() & {"inApp", "handled", "crashedAt"}
     result = {}
     for key, item in value.items():
-        if not (is_code and key in PLACES):
-            item = replace_names(item, hide, is_data or key in DATA)
-        result[hide(key) if is_data else key] = item
+        if is_data or key not in PLACES:
+            item = hide_names(item, names, is_data or key in DATA)
+        result[hide_names(key, names) if is_data else key] = item
     return result
 
 
