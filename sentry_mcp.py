@@ -796,13 +796,11 @@ class Sentry:
 # --- 7. Privacy: clean, clean_code, clean_place, mask, hide_names --------------------------------
 
 #: Printable for Python, but without a glyph: variation selectors, fillers, joiners.
-BLANK = r"""(?x)[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]
-    | [\U000e0100-\U000e01ef]"""
+BLANK = r"[\u034f\u115f\u1160\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+"
-#: Kind: how the snake_case path of such a name ends. The first that fits counts: max_tokens is no
-#: secret, but a count.
+#: Kind: how the snake_case path of such a name ends; the first that fits counts.
 NAMES = {
-    "count": "tokens$",  # or a secret, if it is no number
+    "count": "tokens$",  # or a secret, if it is no number, as in auth_tokens
     "secret": r"""(?x)(?:(?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey
         |cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo)s?
         |(?<![a-z])(?:pass|pw|pin|otp|totp|mfa|sid|creds?|auth|bearer|session|nonce|dsn|[cx]srf
@@ -855,8 +853,7 @@ SHAPE = r"""(?x)-----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
         (?=[0-9]*[A-Za-z])(?=(?:[A-Za-z]*[0-9]){2})[A-Za-z0-9]{8}[\w.~-]{8,}
       | [A-Za-z][A-Za-z0-9]{1,9}[_-](?:[A-Za-z0-9]{2,13}[_-]){0,3}(?=(?:[A-Za-z]*[0-9]){3})
         (?![0-9a-f]+(?![A-Za-z0-9]))[A-Za-z0-9]{30,})"""
-#: What may be another random string.
-LONG = r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"
+RANDOM = r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"  # perhaps
 ENCODED = r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*"  # a part of a URL
 #: A name and what stands between it and its value, in any usual spelling of an assignment.
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<option>--?(?=\w))? (?P<name>[\w.-]{2,})
@@ -876,10 +873,9 @@ COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|user
     |localhost|default|public|private|support|info|nobody|staging|production|development|service
     |error|true|false|main|master|backend|frontend|client|server|customer|account|name|email"""
 MARKS = "notice|note|omitted|shortened|hint"  # the server's own words among the keys of results
-#: What locates code, in the results: no name of a person.
-PLACES = ("filename", "function", "module", "context", "crashedAt", "type")
-#: The fields of results that hold the event's own data, whose keys mean nothing here.
-DATA = {"vars", "extra", "contexts", "tags", "data", "evidence", "request", "processingErrors"}
+#: Keys of results: of what locates code; of the event's own data, below which keys mean nothing.
+PLACES = "filename|function|module|context|crashedAt|type"
+DATA = "vars|extra|contexts|tags|data|evidence|request|processingErrors"
 
 
 def visible(text: str) -> str:
@@ -901,19 +897,19 @@ def looks_secret(kind: str, value: str) -> bool:
     return kind in SECRETS and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
 
 
-def hide_assigned(text: str, value_pattern: str) -> str:
+def hide_assigned(text: str, values: str) -> str:
     """Without the values of secrets in assignments, dumps, headers, options and query strings:
-    `password=h7Kp2mQ` becomes `password=[Filtered]`."""
-    parts = []
+    `password=h7Kp2mQ` becomes `password=[Filtered]`. `values`: the pattern of a value."""
     done = 0
-    for found in re.finditer(ASSIGNMENT, text):
+    while found := re.compile(ASSIGNMENT).search(text, done):
         kind = kind_of(found["name"])
-        if kind in SECRETS and found.start() >= done:
-            value = re.compile(value_pattern).match(text, found.end())
+        done = found.end()
+        if kind in SECRETS:
+            value = re.compile(values).match(text, done)
             if value and looks_secret(kind, value["value"]):
-                parts += [text[done : value.start("value")], FILTERED]
-                done = value.end("value")
-    return "".join(parts) + text[done:]
+                done = value.start("value") + len(FILTERED)
+                text = text[: value.start("value")] + FILTERED + text[value.end("value") :]
+    return text
 
 
 def is_card(text: str) -> bool:
@@ -937,46 +933,31 @@ def hide_where(text: str, pattern: str, is_secret: Callable[[str], bool]) -> str
     return re.sub(pattern, lambda found: FILTERED if is_secret(found[0]) else found[0], text)
 
 
-def hide_secrets(text: str, values: str, may_look_random: bool) -> str:
-    """Without what is a secret by its shape, by the name before it, or looks random."""
-    text = hide_assigned(re.sub(SHAPE, FILTERED, text), values)
-    return text if may_look_random else hide_where(text, LONG, is_random)
-
-
 @lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
-def hidden(text: str, *how: Any) -> str:
-    """Without people's addresses and numbers, and secrets, percent-encoded once as well."""
+def hidden(text: str, values: str, random: str) -> str:
+    """Without people's addresses and numbers, and secrets by shapes, by names, and random ones."""
+    text = hide_where(re.sub(EMAIL, "[email]", visible(text)), CARD, is_card)
+    text = hide_assigned(re.sub(SHAPE, FILTERED, text), values)
+    return hide_where(text, random, is_random)
+
+
+def clean(value: Any, limit: int = 200, values: str = VALUE, random: str = RANDOM) -> str:
+    """At most `limit` characters of a text or number of Sentry's, without what is `hidden`, in
+    percent-encoded parts too; "" for anything else."""
     from urllib.parse import unquote
 
-    text = hide_where(re.sub(EMAIL, "[email]", visible(text)), CARD, is_card)
-    text = hide_secrets(text, *how)
-    return hide_where(
-        text, ENCODED, lambda part: hide_secrets(unquote(part), *how) != unquote(part)
-    )
-
-
-def clean(value: Any, limit: int = 200, values: str = VALUE, may_look_random: bool = False) -> str:
-    """At most `limit` characters of a text or number of Sentry's; "" for anything else."""
     if type(value) not in (str, int, float):
         return ""
     whole = str(value)
     most = 4 * limit + 4000
-    text = hidden(whole[:most], values, may_look_random)
+    hide = partial(hidden, values=values, random=random)
+    text = hide_where(hide(whole[:most]), ENCODED, lambda part: FILTERED in hide(unquote(part)))
     left = len(text) - limit + len(whole[most:])
     return text if left <= 0 else f"{text[:limit]}… [{left} more characters]"
 
 
-#: The same for names of files, functions and modules, which may look random.
-clean_place = partial(clean, may_look_random=True)
-#: For a line of source, which has to match the editor: only literals beside a secret's name.
-clean_code = partial(clean, values=QUOTED, may_look_random=True)
-
-
-def is_hidden(path: str, value: Any) -> bool:
-    """Whether a field is filtered by its name, unless its value is harmless. `path`: the names
-    that lead to it, with dots."""
-    text = "" if isinstance(value, (dict, list)) else str(value)
-    return not re.fullmatch(SHOWN[kind_of(path)], text)
+clean_place = partial(clean, random="(?!)")  # names of files, functions, modules: may look random
+clean_code = partial(clean_place, values=QUOTED)  # of source, which has to match the editor
 
 
 def paths_in_object(fields: Object, path: str) -> list[str]:
@@ -996,7 +977,7 @@ def paths_in_list(items: list[Any], path: str) -> list[str]:
     for i, name in enumerate(items[:-1], 1):
         if isinstance(name, str) and isinstance(items[i], str):
             if len(items) < 4 or looks_secret(kind_of(name[:99]), items[i]):
-                paths[i] = f".{name[:99]}"
+                paths[i] = name[:99]
     return paths
 
 
@@ -1009,15 +990,17 @@ def own_key(key: str, taken: Object) -> str:
 
 
 def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
-    """JSON from an event, filtered: at most `room` values, flat ones before nested ones, of at
-    most `limit` characters each. `path`: the names that lead to it, with dots."""
+    """JSON from an event, filtered: of `[1, 2, 3]` and room for 2 values `[1, 2, {"omitted": 1}]`,
+    flat values before nested ones, each of at most `limit` characters. `path`: the names that
+    lead to it, with dots, which tell whether it is hidden."""
+    is_nested = isinstance(value, (dict, list))
     if value is None or isinstance(value, bool):
         return value
-    if is_hidden(path, value):
+    if not re.fullmatch(SHOWN[kind_of(path)], "" if is_nested else str(value)):
         return FILTERED
     if isinstance(value, (int, float)) and abs(value) < 10**14:  # a card has more; so has infinity
         return value
-    if isinstance(value, (str, int, float)):
+    if not is_nested:
         return clean(value, limit)
     is_object = isinstance(value, dict)
     paths = paths_in_object(value, path) if is_object else paths_in_list(value[:room], path)
@@ -1037,18 +1020,16 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
 def names_of(event: Object) -> str:
     """A pattern of what the people are called whom the event is about, who are named nowhere: of
     two words in either order. Common words and what is under four letters are no names."""
-    people = [record(event, "user"), record(event, "userReport")]
-    people.append(record(event, "contexts", "feedback"))
+    people = [record(event, *path) for path in (["user"], ["userReport"], ["contexts", "feedback"])]
     keys = ("email", "ip_address", "username", "name", "contact_email")
     between = r"(?:%20|[\s,._+-]){1,3}"
     patterns = ["(?!)"]
     for name in [str(person.get(key) or "").strip() for key in keys for person in people]:
         words = re.findall(r"\w+", name[:2000])
-        if re.fullmatch(COMMON_NAME, name):
-            continue
-        patterns.append(re.escape(name[:2000]))
-        if len(words) == 2:
-            patterns += [between.join(words), between.join(words[::-1])]
+        if not re.fullmatch(COMMON_NAME, name):
+            patterns.append(re.escape(name[:2000]))
+            if len(words) == 2:
+                patterns += [between.join(words), between.join(words[::-1])]
     return rf"(?i)(?<!\w)(?:{'|'.join(patterns)})(?!\w)"
 
 
@@ -1063,8 +1044,8 @@ def hide_names(value: Any, names: str, is_data: bool = False) -> Any:
         return value
     result = {}
     for key, item in value.items():
-        if is_data or key not in PLACES:
-            item = hide_names(item, names, is_data or key in DATA)
+        if is_data or not re.fullmatch(PLACES, key):
+            item = hide_names(item, names, is_data or bool(re.fullmatch(DATA, key)))
         result[hide_names(key, names) if is_data else key] = item
     return result
 
@@ -1423,41 +1404,37 @@ def in_order(crumbs: list[Object]) -> list[Object]:
 
 # --- 9. Arguments: validate ----------------------------------------------------------------------
 
-KINDS = {"string": str, "boolean": bool, "number": int}  # every number here is a count
+#: Type of JSON Schema: that of Python, and what is accepted. Every number here is a count.
+KINDS = {
+    "string": (str, "text of at most {maxLength} characters"),
+    "boolean": (bool, "true or false"),
+    "number": (int, "a whole number from {minimum} to {maximum}"),
+}
 
 
 def coerce(value: Any, kind: str) -> Any:
-    """The value before clients and models spelled it in another type; None: not given."""
-    if value == "":
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value)
-    if kind == "string" and type(value) is int:
-        return text
+    """What is meant: clients and models send "10" and 10.0 for 10, "True" for true, 5 for "5"."""
+    text = str(value).removesuffix(".0")
+    if kind == "number" and re.fullmatch("[0-9]{1,9}", text):
+        return int(text)
     if kind == "boolean" and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if kind == "number" and re.fullmatch(r"[0-9]{1,9}(\.0)?", text):
-        return int(float(text))
+    if kind == "string" and type(value) in (int, float) and text.isdigit():
+        return text
     return value
 
 
 def check_argument(value: Any, rule: Object) -> str:
     """What the JSON Schema of the argument accepts, in words; "" if that is so of the value."""
-    fits = type(value) is KINDS[rule["type"]]
-    if rule["type"] == "boolean":
-        accepted = "true or false"
-    elif rule["type"] == "number":
-        accepted = f"a whole number from {rule['minimum']} to {rule['maximum']}"
-        fits = fits and rule["minimum"] <= value <= rule["maximum"]
-    elif "enum" in rule:
-        accepted = f"one of {', '.join(rule['enum'])}"
-        fits = value in rule["enum"]
-    else:
-        accepted = f"text of at most {rule['maxLength']} characters"
-        fits = fits and len(value) <= rule["maxLength"]
-        fits = fits and not re.search("[\ud800-\udfff]", value)  # half a character cannot be sent
-    return "" if fits else accepted
+    if "enum" in rule:
+        return "" if value in rule["enum"] else f"one of {', '.join(rule['enum'])}"
+    kind, accepted = KINDS[rule["type"]]
+    fits = type(value) is kind
+    if fits and kind is int:
+        fits = rule["minimum"] <= value <= rule["maximum"]
+    if fits and kind is str:  # half a character cannot be sent
+        fits = len(value) <= rule["maxLength"] and not re.search("[\ud800-\udfff]", value)
+    return "" if fits else accepted.format(**rule)
 
 
 def validate(schema: Object, arguments: Object) -> Object:
@@ -1467,17 +1444,15 @@ def validate(schema: Object, arguments: Object) -> Object:
     problems = [f"{clean(name, 60)} is none of {known}" for name in arguments if name not in rules]
     result = {}
     for name, rule in rules.items():
-        value = coerce(arguments.get(name), rule["type"])
-        if value is not None:
-            accepted = check_argument(value, rule)
+        given = arguments.get(name)
+        result[name] = rule.get("default")
+        if given not in (None, ""):
+            result[name] = coerce(given, rule["type"])
+            accepted = check_argument(result[name], rule)
             if accepted:
-                shown = clean(json.dumps(value)[:200], 80)
-                problems.append(f"{name} must be {accepted}, but is {shown}")
+                problems.append(f"{name} must be {accepted}, but is {clean(json.dumps(given), 80)}")
         elif name in schema.get("required", ()):
             problems.append(f"{name} is missing")
-        else:
-            value = rule.get("default")
-        result[name] = value
     if problems:
         raise invalid(f"{'; '.join(problems[:5])}.")
     return result
