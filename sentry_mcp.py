@@ -800,7 +800,7 @@ BLANK = r"[\u034f\u115f\u1160\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0
 BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+"
 #: Kind: how the snake_case path of such a name ends; the first that fits counts.
 NAMES = {
-    "count": "tokens$",  # or a secret, if it is no number, as in auth_tokens
+    "secret or count": "tokens$",  # a count, if it is a number
     "secret": r"""(?x)(?:(?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey
         |cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo)s?
         |(?<![a-z])(?:pass|pw|pin|otp|totp|mfa|sid|creds?|auth|bearer|session|nonce|dsn|[cx]srf
@@ -810,7 +810,7 @@ NAMES = {
         |pem|server|service|sign(?:ing)?|storage|subscription|write|admin)_?keys?|key_?pem)
         (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current|again|url
         |confirm(?:ation)?|[0-9]+))*$""",
-    "doubtful": "(?:key|hmac|sig|signature|challenge)$",  # a secret only if it looks like one
+    "secret or word": "(?:key|hmac|sig|signature|challenge)$",  # a secret, if it looks like one
     "personal": r"""(?x)(?:^|[_.])(?:e_?mail(?:_?addr(?:ess)?)?
         |(?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
         |(?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)(?:_?address)?
@@ -826,26 +826,26 @@ NAMES = {
 #: Kind, or "" for all other names: what is shown of a field so called.
 SHOWN = {
     "": r"[\s\S]*",
-    "count": "-?[0-9.]+",
+    "secret or count": "-?[0-9.]+",
     "secret": "[0-9.]{1,3}|-[0-9.]{1,2}",  # a count too
-    "doubtful": r"[A-Za-z0-9]{0,11}|[A-Za-z0-9]*[^A-Za-z0-9][\s\S]*|[^A-Z]*|[^0-9]*",
+    "secret or word": r"[A-Za-z0-9]{0,11}|[A-Za-z0-9]*[^A-Za-z0-9][\s\S]*|[^A-Z]*|[^0-9]*",
     "personal": "(?!)",  # nothing
     "user": r"|id:[\s\S]*",
 }
-SECRETS = ("count", "secret", "doubtful")  # kinds that are hidden in texts too
-#: What is no secret there: words, phrases, and short or dotted numbers.
+#: What is no secret in a text: words, phrases, and short or dotted numbers.
 PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
 #: What has the form of a secret, whatever it is called.
-SHAPE = r"""(?x)-----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
-      (?:(?!-----END)[\s\S]){0,9000}(?:-----END\ [A-Z0-9 ]{0,40}-----)?
+SHAPE = r"""(?x)-----BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,9000}
+      (?:-----END[A-Z0-9 %+]{0,50}-----)?
     | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
+    | (?<=%3A%2F%2F)[^\s/@:"'&]{1,300}(?=%40)
     | (?i:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*
     | (?<=\s-u\s)[^\s:'"]{1,64}:[^\s'"]{4,} | (?i:(?<=identified\sby\s))['"][^\s'"]{4,}
     | \b[A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b  # IBAN
     | (?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])  # US social security
-    | (?<![\w%])(?=[A-Za-z0-9][\w.~:-]{15}) (?:eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){0,3}  # JWT
-      | A[KS]IA[A-Z0-9]{12,} | (?:dapi|AC|SK)[0-9a-f]{32} | [0-9a-f]{32}-us[0-9]+
-      | oy2[a-z0-9]{43} | hf_[A-Za-z0-9]{34} | [0-9]{8,10}:AA[\w-]{32,34}
+    | (?:(?<![\w%])|(?<=%[0-9A-F]{2}))(?=[A-Za-z0-9][\w.~:-]{15}) (?:A[KS]IA[A-Z0-9]{12,}
+      | eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){0,3} | (?:dapi|AC|SK)[0-9a-f]{32} | oy2[a-z0-9]{43}
+      | [0-9a-f]{32}-us[0-9]+ | hf_[A-Za-z0-9]{34} | [0-9]{8,10}:AA[\w-]{32,34}
       | (?:AIza|LTAI|EAA[A-Z]|ATATT|ATBB|GOCSPX-|(?:ya29|SG|sl|hv[sbr])\.)(?=\w*[0-9])[\w.-]{16,}
       | (?:gl[a-z]{2,5}|sbp|sgp|bkua|rubygems|shp[a-z]{2}|sntry[a-z]|d[op][a-z]_v1|lin|lsv2|xkeysib
         |[srp]k|key|xox[a-z]|xapp|pul|pplx|NR[A-Z]{2}|PMAK|FLW[A-Z]+|HRKU|pat|api|sdk|tok|v1\.0
@@ -853,11 +853,12 @@ SHAPE = r"""(?x)-----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
         (?=[0-9]*[A-Za-z])(?=(?:[A-Za-z]*[0-9]){2})[A-Za-z0-9]{8}[\w.~-]{8,}
       | [A-Za-z][A-Za-z0-9]{1,9}[_-](?:[A-Za-z0-9]{2,13}[_-]){0,3}(?=(?:[A-Za-z]*[0-9]){3})
         (?![0-9a-f]+(?![A-Za-z0-9]))[A-Za-z0-9]{30,})"""
-RANDOM = r"(?<![\w%])[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"  # perhaps
-ENCODED = r"(?<=[=/])[^&/\s\"'=?]*%[0-9A-Fa-f]{2}[^&/\s\"'=?]*"  # a part of a URL
+#: What may be another random string.
+RANDOM = r"""(?x)(?:(?<![\w%])|(?<=%[0-9A-F]{2}))[A-Za-z0-9][\w~+=-]{19,}
+    | (?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"""
 #: A name and what stands between it and its value, in any usual spelling of an assignment.
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<option>--?(?=\w))? (?P<name>[\w.-]{2,})
-    \\{0,3}["'`]?\]? (?:\s{0,8}(?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
+    \\{0,3}(?:["'`]|%22)?\]? (?:\s{0,8}(?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
     |(?(option)\s|(?!))) [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
 VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])?
     (?(quote)|(?:(?:bearer|basic|token|digest|apikey|key)\s+)?)
@@ -894,7 +895,7 @@ def kind_of(path: str) -> str:
 
 def looks_secret(kind: str, value: str) -> bool:
     """Whether it is a secret beside a name of that kind in a text: in `token: 'else'` is none."""
-    return kind in SECRETS and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
+    return "secret" in kind and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
 
 
 def hide_assigned(text: str, values: str) -> str:
@@ -904,7 +905,7 @@ def hide_assigned(text: str, values: str) -> str:
     while found := re.compile(ASSIGNMENT).search(text, done):
         kind = kind_of(found["name"])
         done = found.end()
-        if kind in SECRETS:
+        if "secret" in kind:
             value = re.compile(values).match(text, done)
             if value and looks_secret(kind, value["value"]):
                 done = value.start("value") + len(FILTERED)
@@ -942,16 +943,13 @@ def hidden(text: str, values: str, random: str) -> str:
 
 
 def clean(value: Any, limit: int = 200, values: str = VALUE, random: str = RANDOM) -> str:
-    """At most `limit` characters of a text or number of Sentry's, without what is `hidden`, in
-    percent-encoded parts too; "" for anything else."""
-    from urllib.parse import unquote
-
+    """At most `limit` characters of a text or number of Sentry's, without what is `hidden`; ""
+    for anything else."""
     if type(value) not in (str, int, float):
         return ""
     whole = str(value)
     most = 4 * limit + 4000
-    hide = partial(hidden, values=values, random=random)
-    text = hide_where(hide(whole[:most]), ENCODED, lambda part: FILTERED in hide(unquote(part)))
+    text = hidden(whole[:most], values, random)
     left = len(text) - limit + len(whole[most:])
     return text if left <= 0 else f"{text[:limit]}… [{left} more characters]"
 
