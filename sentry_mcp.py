@@ -874,9 +874,10 @@ COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|user
     |localhost|default|public|private|support|info|nobody|staging|production|development|service
     |error|true|false|main|master|backend|frontend|client|server|customer|account|name|email"""
 MARKS = "notice|note|omitted|shortened|hint"  # the server's own words among the keys of results
-#: Keys of results: of what locates code; of the event's own data, below which keys mean nothing.
-PLACES = "filename|function|module|context|crashedAt|type"
-DATA = "vars|extra|contexts|tags|data|evidence|request|processingErrors"
+
+
+class Text(str):
+    """What others wrote, filtered; but no name of code and no line of source."""
 
 
 def visible(text: str) -> str:
@@ -899,8 +900,7 @@ def looks_secret(kind: str, value: str) -> bool:
 
 
 def hide_assigned(text: str, values: str) -> str:
-    """Without the values of secrets in assignments, dumps, headers, options and query strings:
-    `password=h7Kp2mQ` becomes `password=[Filtered]`. `values`: the pattern of a value."""
+    """Without the values of secrets in assignments: `password=h7Kp2` is `password=[Filtered]`."""
     done = 0
     while found := re.compile(ASSIGNMENT).search(text, done):
         kind = kind_of(found["name"])
@@ -913,49 +913,47 @@ def hide_assigned(text: str, values: str) -> str:
     return text
 
 
-def is_card(text: str) -> bool:
-    """By the check digit of ISO/IEC 7812-1: from the end, every second digit counts twice."""
-    digits = re.sub("[^0-9]", "", text)[::-1]
+def hide_card(found: re.Match[str]) -> str:
+    """A card's number has the check digit of ISO/IEC 7812-1: from the end, every second digit
+    counts twice."""
+    digits = re.sub("[^0-9]", "", found[0])[::-1]
     twice = [str(2 * int(digit)) for digit in digits[1::2]]
-    return sum(map(int, digits[::2] + "".join(twice))) % 10 == 0
+    is_card = sum(map(int, digits[::2] + "".join(twice))) % 10 == 0
+    return FILTERED if is_card else found[0]
 
 
-def is_random(text: str) -> bool:
-    """Whether it is no words: capitals, small letters and digits change too often for that."""
-    if not re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", text):
-        return False
-    words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", text)
-    numbers = re.findall("[0-9]+", text)
-    return len(words) + 3 * len(numbers) > 0.58 * len(text)  # so measured: names have up to 0.5
-
-
-def hide_where(text: str, pattern: str, is_secret: Callable[[str], bool]) -> str:
-    """Without what matches the pattern and is a secret."""
-    return re.sub(pattern, lambda found: FILTERED if is_secret(found[0]) else found[0], text)
+def hide_random(found: re.Match[str]) -> str:
+    """It is no words if capitals, small letters and digits change too often for that."""
+    words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", found[0])
+    numbers = re.findall("[0-9]+", found[0])
+    is_mixed = re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", found[0])
+    is_random = len(words) + 3 * len(numbers) > 0.58 * len(found[0])  # by trial
+    return FILTERED if is_mixed and is_random else found[0]
 
 
 @lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
-def hidden(text: str, values: str, random: str) -> str:
-    """Without people's addresses and numbers, and secrets by shapes, by names, and random ones."""
-    text = hide_where(re.sub(EMAIL, "[email]", visible(text)), CARD, is_card)
+def hidden(text: str, values: str, is_code: bool) -> str:
+    """Without addresses and numbers of people, and secrets: by shape, by name, and random ones."""
+    text = re.sub(CARD, hide_card, re.sub(EMAIL, "[email]", visible(text)))
     text = hide_assigned(re.sub(SHAPE, FILTERED, text), values)
-    return hide_where(text, random, is_random)
+    return text if is_code else re.sub(RANDOM, hide_random, text)
 
 
-def clean(value: Any, limit: int = 200, values: str = VALUE, random: str = RANDOM) -> str:
-    """At most `limit` characters of a text or number of Sentry's, without what is `hidden`; ""
-    for anything else."""
-    if type(value) not in (str, int, float):
+def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = False) -> str:
+    """At most `limit` characters of a text or number, without what is `hidden`; "" for others."""
+    if type(value) not in (str, Text, int, float):
         return ""
     whole = str(value)
     most = 4 * limit + 4000
-    text = hidden(whole[:most], values, random)
+    text = hidden(whole[:most], values, is_code)
     left = len(text) - limit + len(whole[most:])
-    return text if left <= 0 else f"{text[:limit]}… [{left} more characters]"
+    if left > 0:
+        text = f"{text[:limit]}… [{left} more characters]"
+    return text if is_code else Text(text)
 
 
-clean_place = partial(clean, random="(?!)")  # names of files, functions, modules: may look random
-clean_code = partial(clean_place, values=QUOTED)  # of source, which has to match the editor
+clean_place = partial(clean, is_code=True)  # a name of a file, function or module
+clean_code = partial(clean_place, values=QUOTED)  # a line of source, which has to match the editor
 
 
 def paths_in_object(fields: Object, path: str) -> list[str]:
@@ -1031,21 +1029,15 @@ def names_of(event: Object) -> str:
     return rf"(?i)(?<!\w)(?:{'|'.join(patterns)})(?!\w)"
 
 
-def hide_names(value: Any, names: str, is_data: bool = False) -> Any:
-    """A copy of a result without `names_of` the event, in any case; but in source and in what
-    locates code. `is_data`: the value is the event's own, with keys that anybody chose."""
-    if isinstance(value, str):
+def hide_names(value: Any, names: str) -> Any:
+    """A copy of a result without `names_of` the event in any Text, in any case."""
+    if isinstance(value, Text):
         return re.sub(names, "[user]", value)
     if isinstance(value, list):
-        return [hide_names(item, names, is_data) for item in value]
-    if not isinstance(value, dict):
-        return value
-    result = {}
-    for key, item in value.items():
-        if is_data or not re.fullmatch(PLACES, key):
-            item = hide_names(item, names, is_data or bool(re.fullmatch(DATA, key)))
-        result[hide_names(key, names) if is_data else key] = item
-    return result
+        return [hide_names(item, names) for item in value]
+    if isinstance(value, dict):
+        return {hide_names(key, names): hide_names(item, names) for key, item in value.items()}
+    return value
 
 
 # --- 8. Formatters: fit, format_issue, format_event, format_crumb --------------------------------

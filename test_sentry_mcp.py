@@ -4455,8 +4455,9 @@ class TestPrivacy:
     @pytest.mark.parametrize("text, expected", PEOPLE)
     def test_the_user_of_an_event_is_named_nowhere(self, text: str, expected: str) -> None:
         names = m.names_of({"user": PERSON})
-        assert m.hide_names({"a": [text]}, names) == {"a": [expected]}
-        assert m.hide_names(text, m.names_of({})) == text
+        told = {"a": [m.clean(text)], "b": m.clean_place(text), "c": text}
+        assert m.hide_names(told, names) == {**told, "a": [expected]}
+        assert m.hide_names(told, m.names_of({})) == told
         event = event_of(("message", {"formatted": text}), user=PERSON)
         assert detail(event)["latestEvent"]["message"] == expected
 
@@ -4617,7 +4618,8 @@ class TestPrivacy:
     )
     def test_a_plain_value_stays_what_it_is(self, value: Any) -> None:
         shown = masked({"x": value})
-        assert (shown, type(shown["x"])) == ({"x": value}, type(value))
+        assert isinstance(shown["x"], type(value))
+        assert json.dumps(shown) == json.dumps({"x": value})
 
     @pytest.mark.parametrize("depth", [900, 960, 980, 990])
     def test_brackets_without_end_are_no_failure(self, depth: int) -> None:
