@@ -821,20 +821,20 @@ NAMES = {
         |passport_?id|licen[cs]e_?plate|date_?of_?birth|birth_?(?:date|day)|routing_?number
         |sort_?code|ip(?:_?addr(?:ess)?)?|mac_?addr(?:ess)?
         |(?:user|customer|account|device|feedback|author|actor|person|owner)\.name)$""",
-    "user": r"(?:^|\.)user$",
+    "user": r"(?:^|\.)user$",  # Sentry's object, which is told field by field
 }
 #: Kind, or "" for all other names: what is shown of a field so called.
 SHOWN = {
-    "": r"[\s\S]*",
+    "": r"[\s\S]*",  # anything
     "secret or count": "-?[0-9.]+",
     "secret": "[0-9.]{1,3}|-[0-9.]{1,2}",  # a count too
     "secret or word": r"[A-Za-z0-9]{0,11}|[A-Za-z0-9]*[^A-Za-z0-9][\s\S]*|[^A-Z]*|[^0-9]*",
     "personal": "(?!)",  # nothing
-    "user": r"|id:[\s\S]*",
+    "user": r"|id:[\s\S]*",  # if it is a tag
 }
 #: What is no secret in a text: words, phrases, and short or dotted numbers.
 PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
-#: What has the form of a secret, whatever it is called.
+#: What has the form of a secret, whatever it is called; services publish the prefixes of tokens.
 SHAPE = r"""(?x)-----BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,9000}
       (?:-----END[A-Z0-9 %+]{0,50}-----)?
     | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
@@ -851,11 +851,10 @@ SHAPE = r"""(?x)-----BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END
         |[srp]k|key|xox[a-z]|xapp|pul|pplx|NR[A-Z]{2}|PMAK|FLW[A-Z]+|HRKU|pat|api|sdk|tok|v1\.0
         |github|pypi|dckr|fig[du]|sq0\w{3})[_-](?:[A-Za-z0-9]{1,13}[_-]){0,3}
         (?=[0-9]*[A-Za-z])(?=(?:[A-Za-z]*[0-9]){2})[A-Za-z0-9]{8}[\w.~-]{8,}
-      | [A-Za-z][A-Za-z0-9]{1,9}[_-](?:[A-Za-z0-9]{2,13}[_-]){0,3}(?=(?:[A-Za-z]*[0-9]){3})
-        (?![0-9a-f]+(?![A-Za-z0-9]))[A-Za-z0-9]{30,})"""
+      | [A-Za-z][A-Za-z0-9]{1,9}[_-](?:[A-Za-z0-9]{2,13}[_-]){0,3}  # any prefix; no checksum
+        (?=(?:[A-Za-z]*[0-9]){3})(?![0-9a-f]+(?![A-Za-z0-9]))[A-Za-z0-9]{30,})"""
 #: What may be another random string.
-RANDOM = r"""(?x)(?:(?<![\w%])|(?<=%[0-9A-F]{2}))[A-Za-z0-9][\w~+=-]{19,}
-    | (?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"""
+RANDOM = r"(?<!\w)[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"
 #: A name and what stands between it and its value, in any usual spelling of an assignment.
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<option>--?(?=\w))? (?P<name>[\w.-]{2,})
     \\{0,3}(?:["'`]|%22)?\]? (?:\s{0,8}(?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
@@ -1394,37 +1393,31 @@ def in_order(crumbs: list[Object]) -> list[Object]:
 
 # --- 9. Arguments: validate ----------------------------------------------------------------------
 
-#: Type of JSON Schema: that of Python, and what is accepted. Every number here is a count.
-KINDS = {
-    "string": (str, "text of at most {maxLength} characters"),
-    "boolean": (bool, "true or false"),
-    "number": (int, "a whole number from {minimum} to {maximum}"),
-}
 
-
-def coerce(value: Any, kind: str) -> Any:
-    """What is meant: clients and models send "10" and 10.0 for 10, "True" for true, 5 for "5"."""
+def read_argument(value: Any, rule: Object) -> Any:
+    """The value as the argument's JSON Schema has it, or ValueError with what that accepts. Clients
+    and models also send "10" or 10.0 for 10, "True" for true, and 5 for "5"."""
     text = str(value).removesuffix(".0")
-    if kind == "number" and re.fullmatch("[0-9]{1,9}", text):
-        return int(text)
-    if kind == "boolean" and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if kind == "string" and type(value) in (int, float) and text.isdigit():
-        return text
-    return value
-
-
-def check_argument(value: Any, rule: Object) -> str:
-    """What the JSON Schema of the argument accepts, in words; "" if that is so of the value."""
+    if type(value) in (int, float) and rule["type"] == "string" and text.isdigit():
+        value = text
     if "enum" in rule:
-        return "" if value in rule["enum"] else f"one of {', '.join(rule['enum'])}"
-    kind, accepted = KINDS[rule["type"]]
-    fits = type(value) is kind
-    if fits and kind is int:
-        fits = rule["minimum"] <= value <= rule["maximum"]
-    if fits and kind is str:  # half a character cannot be sent
-        fits = len(value) <= rule["maxLength"] and not re.search("[\ud800-\udfff]", value)
-    return "" if fits else accepted.format(**rule)
+        accepted = f"one of {', '.join(rule['enum'])}"
+        if value in rule["enum"]:
+            return value
+    elif rule["type"] == "boolean":
+        accepted = "true or false"
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+    elif rule["type"] == "number":  # every one is a count
+        accepted = f"a whole number from {rule['minimum']} to {rule['maximum']}"
+        if text in map(str, range(rule["minimum"], rule["maximum"] + 1)):
+            return int(text)
+    else:
+        accepted = f"text of at most {rule['maxLength']} characters"  # half ones cannot be sent
+        whole = f"[^\ud800-\udfff]{{0,{rule['maxLength']}}}"
+        if isinstance(value, str) and re.fullmatch(whole, value):
+            return value
+    raise ValueError(accepted)
 
 
 def validate(schema: Object, arguments: Object) -> Object:
@@ -1437,10 +1430,10 @@ def validate(schema: Object, arguments: Object) -> Object:
         given = arguments.get(name)
         result[name] = rule.get("default")
         if given not in (None, ""):
-            result[name] = coerce(given, rule["type"])
-            accepted = check_argument(result[name], rule)
-            if accepted:
-                problems.append(f"{name} must be {accepted}, but is {clean(json.dumps(given), 80)}")
+            try:
+                result[name] = read_argument(given, rule)
+            except ValueError as error:
+                problems.append(f"{name} must be {error}, but is {clean(json.dumps(given), 80)}")
         elif name in schema.get("required", ()):
             problems.append(f"{name} is missing")
     if problems:
