@@ -828,7 +828,7 @@ SHOWN = {
     "": r"[\s\S]*",  # anything
     "secret or count": "-?[0-9.]+",
     "secret": "[0-9.]{1,3}|-[0-9.]{1,2}",  # a count too
-    "secret or word": r"[A-Za-z0-9]{0,11}|[A-Za-z0-9]*[^A-Za-z0-9][\s\S]*|[^A-Z]*|[^0-9]*",
+    "secret or word": r"[^\W_]{0,11}|[\s\S]*[\W_][\s\S]*|[^A-Z]*|[^0-9]*[0-9]*[^0-9]*",
     "personal": "(?!)",  # nothing
     "user": r"|id:[\s\S]*",  # if it is a tag
 }
@@ -872,7 +872,6 @@ COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|user
     |anonymous|unknown|curl|wget|post|put|patch|delete|head|options|python|java|node|ruby|https?
     |localhost|default|public|private|support|info|nobody|staging|production|development|service
     |error|true|false|main|master|backend|frontend|client|server|customer|account|name|email"""
-MARKS = "notice|note|omitted|shortened|hint"  # the server's own words among the keys of results
 
 
 class Text(str):
@@ -894,7 +893,7 @@ def kind_of(path: str) -> str:
 
 
 def looks_secret(kind: str, value: str) -> bool:
-    """Whether it is a secret beside a name of that kind in a text: in `token: 'else'` is none."""
+    """Whether it is a secret after a name of that kind in a text: not in `token: 'else'`."""
     return "secret" in kind and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
 
 
@@ -913,8 +912,7 @@ def hide_assigned(text: str, values: str) -> str:
 
 
 def hide_card(found: re.Match[str]) -> str:
-    """A card's number has the check digit of ISO/IEC 7812-1: from the end, every second digit
-    counts twice."""
+    """Cards have the check digit of ISO/IEC 7812-1: from the end, every second one counts twice."""
     digits = re.sub("[^0-9]", "", found[0])[::-1]
     twice = [str(2 * int(digit)) for digit in digits[1::2]]
     is_card = sum(map(int, digits[::2] + "".join(twice))) % 10 == 0
@@ -922,7 +920,7 @@ def hide_card(found: re.Match[str]) -> str:
 
 
 def hide_random(found: re.Match[str]) -> str:
-    """It is no words if capitals, small letters and digits change too often for that."""
+    """What is random, and no words: capitals, small letters and digits change too often."""
     words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", found[0])
     numbers = re.findall("[0-9]+", found[0])
     is_mixed = re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", found[0])
@@ -932,14 +930,14 @@ def hide_random(found: re.Match[str]) -> str:
 
 @lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
 def hidden(text: str, values: str, is_code: bool) -> str:
-    """Without addresses and numbers of people, and secrets: by shape, by name, and random ones."""
+    """Without e-mail addresses, cards, and secrets: by shape, by name, and random ones."""
     text = re.sub(CARD, hide_card, re.sub(EMAIL, "[email]", visible(text)))
     text = hide_assigned(re.sub(SHAPE, FILTERED, text), values)
     return text if is_code else re.sub(RANDOM, hide_random, text)
 
 
 def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = False) -> str:
-    """At most `limit` characters of a text or number, without what is `hidden`; "" for others."""
+    """At most `limit` characters of a text or number, without what is hidden; else ""."""
     if type(value) not in (str, Text, int, float):
         return ""
     whole = str(value)
@@ -979,7 +977,7 @@ def paths_in_list(items: list[Any], path: str) -> list[str]:
 def own_key(key: str, taken: Object) -> str:
     """The key, filtered: neither taken nor one of the server's own words."""
     told = clean(key, 99)
-    while told in taken or re.fullmatch(MARKS, told):
+    while told in taken or re.fullmatch("notice|note|omitted|shortened|hint", told):
         told += "_"
     return told
 

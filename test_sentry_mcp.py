@@ -4204,6 +4204,8 @@ HARMLESS = [
     "idx_orders_2026_11_partition_0017",
     "cache-d41d8cd98f00b204e9800998ecf8427e",
     "Unexpected token: 'StringLiteral'",
+    "cache_key='UserProfile42Settings'",
+    "key=UserProfile42Settings",
     "java.lang.Foo@3f99bd52",
     "git@github.com:acme/shop.git",
     "git+ssh://git@host/x",
