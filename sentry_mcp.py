@@ -835,15 +835,16 @@ SHOWN = {
 #: What is no secret in a text: words, phrases, and short or dotted numbers.
 PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
 #: What has the form of a secret, whatever it is called; services publish the prefixes of tokens.
-SHAPE = r"""(?x)-----BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,9000}
+SHAPE = r"""(?x)(?:(?<!\w)|(?<=%[0-9A-F]{2}))(?:  # at the start of a word, percent-encoded or not
+      -{4,5}BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,9000}
       (?:-----END[A-Z0-9 %+]{0,50}-----)?
     | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
     | (?<=%3A%2F%2F)[^\s/@:"'&]{1,300}(?=%40)
     | (?i:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*
     | (?<=\s-u\s)[^\s:'"]{1,64}:[^\s'"]{4,} | (?i:(?<=identified\sby\s))['"][^\s'"]{4,}
-    | \b[A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b  # IBAN
-    | (?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])  # US social security
-    | (?:(?<![\w%])|(?<=%[0-9A-F]{2}))(?=[A-Za-z0-9][\w.~:-]{15}) (?:A[KS]IA[A-Z0-9]{12,}
+    | [A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b  # IBAN
+    | (?<!-)(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])  # US social security
+    | (?=[A-Za-z0-9][\w.~:-]{15}) (?:A[KS]IA[A-Z0-9]{12,}
       | eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*){0,3} | (?:dapi|AC|SK)[0-9a-f]{32} | oy2[a-z0-9]{43}
       | [0-9a-f]{32}-us[0-9]+ | hf_[A-Za-z0-9]{34} | [0-9]{8,10}:AA[\w-]{32,34}
       | (?:AIza|LTAI|EAA[A-Z]|ATATT|ATBB|GOCSPX-|(?:ya29|SG|sl|hv[sbr])\.)(?=\w*[0-9])[\w.-]{16,}
@@ -852,7 +853,7 @@ SHAPE = r"""(?x)-----BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END
         |github|pypi|dckr|fig[du]|sq0\w{3})[_-](?:[A-Za-z0-9]{1,13}[_-]){0,3}
         (?=[0-9]*[A-Za-z])(?=(?:[A-Za-z]*[0-9]){2})[A-Za-z0-9]{8}[\w.~-]{8,}
       | [A-Za-z][A-Za-z0-9]{1,9}[_-](?:[A-Za-z0-9]{2,13}[_-]){0,3}  # any prefix; no checksum
-        (?=(?:[A-Za-z]*[0-9]){3})(?![0-9a-f]+(?![A-Za-z0-9]))[A-Za-z0-9]{30,})"""
+        (?=(?:[A-Za-z]*[0-9]){3})(?![0-9a-f]+(?![A-Za-z0-9]))[A-Za-z0-9]{30,}))"""
 #: What may be another random string.
 RANDOM = r"(?<!\w)[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=])"
 #: A name and what stands between it and its value, in any usual spelling of an assignment.

@@ -4166,6 +4166,7 @@ SECRETS = [
     ),
     pytest.param(f"key {PEM} end", MIXED, id="private key"),
     pytest.param(f"key {PEM[:60]}", MIXED[:20], id="private key, cut off"),
+    pytest.param(f"x\\n{PEM}", MIXED, id="private key behind a letter"),
     pytest.param("postgres://app:hunter2@db:5432/shop", "hunter2", id="password in a URL"),
     pytest.param("redis://:hunter2@cache:6379/0", "hunter2", id="password without a user"),
     pytest.param("https://u:p%40ss@h/x?y=1", "p%40ss", id="encoded password in a URL"),
