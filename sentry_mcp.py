@@ -614,8 +614,10 @@ def record(value: Any, *path: str) -> Object:
     return value if isinstance(value, dict) else {}
 
 
-def records(value: Any) -> list[Object]:
-    """The objects of a JSON list."""
+def records(value: Any, *path: str) -> list[Object]:
+    """The objects of the JSON list at the end of a path of keys."""
+    for key in path:
+        value = record(value).get(key)
     if not isinstance(value, list):
         return []
     return [item for item in value if isinstance(item, dict)]
@@ -1053,57 +1055,44 @@ class Limits(NamedTuple):
     data: int  # values in each of contexts, extra, evidence, a request's and a breadcrumb's data
     names: int  # tags, and local variables of a frame
     frames: int  # and breadcrumbs
-    around: int  # lines of source on either side
 
 
 #: From rich to poor, in the order in which things are left out of a reply of ordinary size.
 STEPS = (
-    Limits(2000, 400, 5, 200, 100, 100, 2),
-    Limits(2000, 400, 0, 200, 100, 100, 2),
-    Limits(2000, 400, 0, 30, 100, 100, 2),
-    Limits(2000, 250, 0, 12, 50, 100, 2),
-    Limits(2000, 200, 0, 6, 16, 100, 1),
-    Limits(1000, 100, 0, 4, 8, 50, 1),
+    Limits(2000, 400, 5, 200, 100, 100),
+    Limits(2000, 400, 0, 200, 100, 100),
+    Limits(2000, 400, 0, 30, 100, 100),
 )
+#: If that is not enough: each time half as much, down to nothing.
+POORER = [
+    Limits(2000 >> times, 200 >> times, 0, 8 >> times, 20 >> times, 100 >> times)
+    for times in range(12)
+]
 #: Steps of an issue's history that matter for a fix.
 TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"
 #: The entries of an event that are told in a form of their own, or are of no use here.
 KNOWN_ENTRIES = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"
-#: Why a thread's stack is the one that is shown, the best reason first.
-WHY_SHOWN = (
-    "It raised the exception.",
-    "It crashed.",
-    "It was current.",
-    "It is the first with a stack: Sentry marks none as crashed.",
-    "It is the first one.",
-)
+PLACE = ("filename", "module", "function", "lineNo", "colNo", "instructionAddr")  # of a frame
+ENDS = 20  # exceptions that are told of either end of a chain
 dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def size(result: Object) -> int:
-    """In bytes, as it is sent."""
-    return len(dump(result).encode())
-
-
 def fit(build: Callable[[Limits], Object], aim: int = ORDINARY_BYTES) -> Object:
-    """The richest reply of at most `aim` bytes, else the poorest, halved down to REPLY_BYTES."""
+    """What `build` makes with the first of STEPS that yields at most `aim` bytes, else with the
+    first of POORER that yields at most REPLY_BYTES."""
     note: Object = {}
-    for limits in STEPS:
-        result = build(limits) | note
-        if size(result) <= aim:
-            return result
-        note = {"shortened": SHORTENED}
-    while size(result) > REPLY_BYTES:
-        if not any(limits):
-            raise SentryError("Too large to be shortened. Open the issue in Sentry.", status=200)
-        limits = Limits(*(bound // 2 for bound in limits))
-        result = build(limits) | note
-    return result
+    for most, steps in ((aim, STEPS), (REPLY_BYTES, POORER)):
+        for limits in steps:
+            result = build(limits) | note
+            if len(dump(result).encode()) <= most:
+                return result
+            note = {"shortened": SHORTENED}
+    raise SentryError("Too large to be shortened. Open the issue in Sentry.", status=200)
 
 
 def present(**fields: Any) -> Object:
-    """The fields that have a value; zero and false are values."""
-    return {key: value for key, value in fields.items() if value or value == 0}
+    """The fields that are not empty."""
+    return {key: value for key, value in fields.items() if value}
 
 
 def pick(source: Object, *names: str, limit: int = 200) -> Object:
@@ -1111,275 +1100,206 @@ def pick(source: Object, *names: str, limit: int = 200) -> Object:
     return {name: clean(source.get(name), limit) or None for name in names}
 
 
+def joined(mark: str, *parts: Any) -> str:
+    """The parts that are known, with the mark between them."""
+    return mark.join(str(part) for part in parts if part)
+
+
 def format_issue(issue: Object, limit: int = 200) -> Object:
-    """A row of a list. Counts are of the time asked for, first and last seen of all time."""
+    """An issue; `limit`: characters of its texts. Counts are of the time asked for, first and last
+    seen of all time. Of its history only what matters for a fix, and not by whom."""
     owner = record(issue, "assignedTo")
-    assigned = f"{owner.get('type')}:{owner.get('name')}" if owner.get("name") else ""
+    facts = issue | present(**record(issue, "lifetime"))
+    facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
+    if facts.get("issueType") == "error":
+        del facts["issueType"]
+    for key in ("firstRelease", "lastRelease"):
+        facts[key] = record(issue, key).get("version")
+    history = []
+    for step in records(issue, "activity"):
+        if re.fullmatch(TOLD_STEPS, str(step.get("type"))):
+            data = record(step, "data")
+            step = {**data, **step, "commit": record(data, "commit").get("id")}
+            told = pick(step, "type", "dateCreated", "text", "version", "commit", limit=300)
+            history.append(present(**told))
+    texts = ("id", "shortId", "title", "culprit", "status", "level", "assignedTo")
+    more = ("substatus", "issueType", "firstRelease", "lastRelease", "matchingEventId")
     return {
-        **pick(issue, "id", "shortId", "title", "culprit", "status", "level", limit=limit),
+        **pick(facts, *texts, limit=limit),
+        **pick(facts, "firstSeen", "lastSeen", "permalink", "platform"),
         "count": integer(issue.get("count")),
         "userCount": integer(issue.get("userCount")),
-        **pick(issue | record(issue, "lifetime"), "firstSeen", "lastSeen", "permalink"),
-        "assignedTo": clean(assigned, 40) or None,
-        **present(**pick(issue, "matchingEventId")),
+        **present(**pick(facts, *more), history=history[:5]),
     }
 
 
-def format_whole_issue(issue: Object) -> Object:
-    """An issue with what only its detail has."""
-    steps = records(issue.get("activity"))
-    steps = [step for step in steps if re.fullmatch(TOLD_STEPS, str(step.get("type")))]
-    told = {
-        **format_issue(issue),
-        **pick(issue, "platform", "substatus"),
-        **present(
-            **pick(issue, "issueType"),
-            firstRelease=clean(record(issue, "firstRelease").get("version"), 200),
-            lastRelease=clean(record(issue, "lastRelease").get("version"), 200),
-            history=[format_step(step) for step in steps[:5]],
-        ),
-    }
-    if told.get("issueType") == "error":
-        del told["issueType"]
-    return told
-
-
-def format_step(step: Object) -> Object:
-    """What was done to the issue, and not by whom."""
-    data = record(step, "data")
-    step = {**data, **step, "commit": record(data, "commit").get("id")}
-    return present(**pick(step, "type", "dateCreated", "text", "version", "commit", limit=300))
-
-
-def entry(event: Object, kind: str) -> Object:
-    """The data of the event's entry of that kind; {} if it has none."""
-    for candidate in records(event.get("entries")):
-        if candidate.get("type") == kind:
-            return record(candidate, "data")
-    return {}
-
-
-def frames_of(*owners: Object) -> list[Object]:
-    """The frames, oldest call first, of the first exception or thread that has some."""
-    for owner in owners:
-        for key in ("stacktrace", "rawStacktrace"):
-            frames = records(record(owner, key).get("frames"))
-            if frames:
-                return frames
-    return []
-
-
-def has_folder(path: str) -> bool:
-    return "/" in path or "\\" in path
+def entries_of(event: Object) -> Object:
+    """What the event consists of: the data of its entries, by their kinds."""
+    return {str(entry.get("type")): entry.get("data") for entry in records(event, "entries")}
 
 
 def format_place(frame: Object) -> Object:
-    """What finds the frame's code: the module if the file has no folder, an address if no line."""
+    """What finds the frame's code: with its module if the file has no folder, and with its address
+    if it has no line."""
     file = clean_place(frame.get("filename"))
     path = clean_place(frame.get("absPath"))
     address = clean(frame.get("instructionAddr"), 40)
-    function = clean_place(frame.get("function") or frame.get("symbol")) or address
-    line = integer(frame.get("lineNo")) or None
-    if not has_folder(file) and path.endswith(file):
+    if "/" not in file and path.endswith(file):
         file = path or clean_place(frame.get("package"))
-    place = {"filename": file or None, "function": function or None, "lineNo": line}
-    if not has_folder(file):
+    place = {
+        "filename": file or None,
+        "function": clean_place(frame.get("function")) or address or None,
+        "lineNo": integer(frame.get("lineNo")) or None,
+    }
+    if "/" not in file:
         place |= present(module=clean_place(frame.get("module")))
-    if not line:
+    if not place["lineNo"]:
         place |= present(instructionAddr=address)
     return place
 
 
-def one_line(place: Object) -> str:
-    """`file:line in module.function`, as far as it is known."""
-    where = f"{place['filename'] or ''}:{place['lineNo'] or ''}".strip(":")
-    function = f"{place.get('module', '')}.{place['function'] or ''}".strip(".")
-    return " in ".join(filter(None, (where, function)))
-
-
-def source_lines(frame: Object, around: int) -> list[Any]:
-    """Lines of source, each with its number, near the frame's own."""
-    at = integer(frame.get("lineNo"))
-    pairs = frame.get("context")
-    if not at or not isinstance(pairs, list):
+def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
+    """Lines of source, each with its number, near the one `at` which it crashed."""
+    if not isinstance(pairs, list):
         return []
     found = []
-    for pair in pairs[:100]:
+    for pair in pairs:
         match pair:
             case [int(line), code] if abs(line - at) <= around:
                 found.append([line, clean_code(code)])
     return found
 
 
-def frames_to_show(frames: list[Object], own: set[int], most: int) -> list[int]:
-    """The first, the crash, the last; and of the `most` newest the app's `own` and those beside
-    them (all, if it has none), but not amid a recursion, where a place comes again."""
-    keys = ("filename", "module", "function", "lineNo", "colNo", "instructionAddr")
-    places = [[frame.get(key) for key in keys] for frame in frames]
-    last = len(frames) - 1
-    shown = {0, max(own, default=last), last}
-    for i, place in enumerate(places):
-        before = places[max(i - 4, 0) : i]
-        after = places[i + 1 : i + 5]
-        amid_recursion = place in before and place in after
-        is_near = not own or own & {i - 1, i, i + 1}
-        if i > last - most and is_near and not amid_recursion:
-            shown.add(i)
-    return sorted(shown)
+def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
+    """The first, the crash, the last; and the `most` newest of the app's `own` and those beside
+    them, but of those at the same place, as in a recursion, the newest alone."""
+    newest = {}
+    for i, frame in enumerate(frames):
+        newest[str([frame.get(key) for key in PLACE])] = i
+    near = {i + step for i in own for step in (-1, 0, 1)}
+    kept = sorted(near.intersection(newest.values()), reverse=True)
+    return sorted({0, own[-1], len(frames) - 1, *kept[:most]})
 
 
 def format_stack(frames: list[Object], limits: Limits) -> Object:
     """The stack, and where it crashed: in the last in-app frame, or the last one. In-app frames,
-    or else the last three, have source; the crash and its in-app callers have locals."""
+    or else the last three, have source; the crash and its callers among them have locals."""
     if not frames:
         return {"stacktrace": {"frames": []}}
-    own = {i for i, frame in enumerate(frames) if frame.get("inApp") is True}
-    with_source = own or {*range(len(frames))[-3:]}
-    crash = max(with_source)
-    with_locals = {*sorted(own)[-1 - limits.callers :], crash}
-    shown = []
+    everywhere = [*range(len(frames))]
+    own = [i for i in everywhere if frames[i].get("inApp")]
+    with_source = own or everywhere[-3:]
+    crash = with_source[-1]
+    told = []
     following = 0
-    for i in frames_to_show(frames, own, limits.frames):
-        frame = frames[i]
+    for i in frames_to_show(frames, own or everywhere, limits.frames):
         if i > following:
-            shown.append({"omitted": i - following})
+            told.append({"omitted": i - following})
         following = i + 1
-        told = format_place(frame)
+        frame = frames[i]
+        place = format_place(frame)
+        if i == crash:
+            function = joined(".", place.get("module"), place["function"])
+            crashed_at = joined(" in ", joined(":", place["filename"], place["lineNo"]), function)
         if i in with_source:
-            told["colNo"] = integer(frame.get("colNo"))
-            told["context"] = source_lines(frame, limits.around + 3 * (i == crash))
-        told["inApp"] = i in own
-        if i in with_locals:
-            told |= present(vars=mask(record(frame, "vars"), limits.names, limits.value))
-        shown.append(told)
-    crashed = one_line(format_place(frames[crash]))
-    return present(crashedAt=crashed, stacktrace={"frames": shown})
+            around = min(limits.frames // 8, 2) + 3 * (i == crash)
+            source = source_lines(frame.get("context"), place["lineNo"] or 0, around)
+            place |= {"colNo": integer(frame.get("colNo")), "context": source}
+        place["inApp"] = i in own
+        if i in with_source[-1 - limits.callers :]:
+            place |= present(vars=mask(record(frame, "vars"), limits.names, limits.value))
+        told.append(place)
+    return present(crashedAt=crashed_at, stacktrace={"frames": told})
 
 
-def exception_chain(event: Object) -> list[Object]:
-    """What surfaced, its cause, the cause of that and so on; [{}] if there is none. Sentry has the
-    opposite order, or an exception_id that counts in this one."""
-    data = entry(event, "exception")
-    chain = records(data.get("values")) or [record(data, "value")]
-    chain.reverse()
-    chain.sort(key=lambda value: integer(record(value, "mechanism").get("exception_id")) or 0)
-    return chain
-
-
-def format_exception(value: Object, limit: int) -> Object:
-    """An exception without its stack. `limit`: characters of each field."""
-    mechanism = record(value, "mechanism")
-    handled = mechanism.get("handled")
-    return {
-        "type": clean_place(value.get("type") or mechanism.get("type"), limit) or None,
-        **pick(value, "value", limit=limit),
-        **present(module=clean_place(value.get("module"), limit)),
-        "handled": handled if isinstance(handled, bool) else None,
-    }
-
-
-def format_chain(chain: list[Object], trace: bool, limits: Limits) -> Object:
+def format_chain(chain: list[Object], limits: Limits) -> Object:
     """The exception that surfaced, and its causes with their stacks; of many the first and last."""
-    if not any(chain):
-        return {}
-    told = chain[:20] + chain[20:][-20:]
-    count = len(told)
+    shown = chain[:ENDS] + chain[ENDS:][-ENDS:]
+    count = len(shown)
     share = limits._replace(frames=limits.frames // count, callers=0)
-    causes = []
-    for value in told[1:]:
-        cause = format_exception(value, limits.text // count + 16)
-        if trace and share.frames:
-            cause |= format_stack(frames_of(value), share)
-        causes.append(cause)
+    told: list[Object] = []
+    for one in shown:
+        limit = limits.text // count + 16 if told else limits.text
+        exception = {
+            "type": clean_place(one.get("type"), limit) or None,
+            **pick(one, "value", limit=limit),
+            **present(module=clean_place(one.get("module"), limit)),
+            "handled": mask(record(one, "mechanism").get("handled"), 0, 10),
+        }
+        if told and share.frames:
+            exception |= format_stack(records(one, "stacktrace", "frames"), share)
+        told.append(exception)
     if len(chain) > count:
-        causes.insert(19, {"omitted": len(chain) - count})  # the first of 20 is no cause
-    return {"exception": format_exception(chain[0], limits.text), "causes": causes}
+        told.insert(ENDS, {"omitted": len(chain) - count})
+    return {"exception": told[0], "causes": told[1:]}
 
 
-def crash_thread(event: Object, raised_in: Any) -> tuple[Object, Object]:
-    """The thread whose stack is shown; and, if there are several, which one it is and why.
-    `raised_in`: the id of the one that raised the exception, or None."""
-    threads = records(entry(event, "threads").get("values"))
+def format_crash(entries: Object, limits: Limits) -> Object:
+    """What was raised, its causes, the thread if there are several, and the stack."""
+    chain = records(entries, "exception", "values")[::-1] or [{}]  # last is what surfaced,
+    # or what has the lowest exception_id; each has the number of the one that it caused
+    chain.sort(key=lambda one: integer(record(one, "mechanism").get("exception_id")) or 0)
+    told = format_chain(chain, limits) if any(chain) else {}
+    frames = records(chain[0], "stacktrace", "frames")
+    raised_in = chain[0].get("threadId")
+    threads = records(entries, "threads", "values")
+    marks = ("crashed", "current", "stacktrace")  # the best reason to show a thread comes first,
+    threads.sort(key=lambda one: [not one.get(mark) for mark in marks])
+    threads.sort(key=lambda one: one.get("id", "") != raised_in)  # but after this one
+    thread = threads[0] if threads else {}
+    if len(threads) > 1 and (not frames or thread.get("id") == raised_in):
+        keys = ("name", "id", "state", "crashed", "current")
+        told["thread"] = mask({key: thread.get(key) for key in keys}, 5, 200)
+    for owner in (thread, entries):
+        frames = frames or records(owner, "stacktrace", "frames")
+    return told | format_stack(frames, limits)
 
-    def reason(thread: Object) -> int:
-        """The first of WHY_SHOWN that is true of it."""
-        raised = raised_in is not None and thread.get("id") == raised_in
-        facts = (raised, thread.get("crashed"), thread.get("current"), frames_of(thread), True)
-        return next(i for i, fact in enumerate(facts) if fact)
 
-    best = min(threads, key=reason, default={})
-    if len(threads) < 2:
-        return best, {}
-    return best, pick(best, "name", "id", "state") | {"shown": WHY_SHOWN[reason(best)]}
-
-
-def format_data(event: Object, environment: bool, limits: Limits) -> Object:
-    """What else tells of the error, above all in events without an exception."""
+def format_event(event: Object, limits: Limits) -> Object:
+    """What an event of any type tells about the error, the most important first."""
     show = partial(mask, room=limits.data, limit=limits.value)
-    occurrence = record(event, "occurrence")
-    path = "feedback" if record(event, "contexts", "feedback") else ""  # there a person's `name`
-    evidence = records(occurrence.get("evidenceDisplay"))
-    for other in records(event.get("entries")):
-        if not re.fullmatch(KNOWN_ENTRIES, str(other.get("type"))):
-            evidence.append(other)
-    told = present(
-        subtitle=clean(occurrence.get("subtitle"), limits.text),
-        data=show(evidence, path=path),
-        evidence=show(record(occurrence, "evidenceData"), path=path),
-        userReport=clean(record(event, "userReport").get("comments"), limits.text),
-        processingErrors=show(records(event.get("errors"))[:5]),
-    )
-    if environment:
-        asked = entry(event, "request")
-        request = {key: asked.get(key) for key in ("method", "url", "query", "data")}
-        told |= present(
-            request=present(**show(request, room=limits.data + 4)),
-            extra=show(record(event, "context")),
-        )
-        told["contexts"] = show(record(event, "contexts"))
-    return told
-
-
-def format_event(event: Object, trace: bool, environment: bool, limits: Limits) -> Object:
-    """What an event of any type tells about the crash, the most important first."""
-    chain = exception_chain(event)
-    thread, which = crash_thread(event, chain[0].get("threadId"))
-    frames = frames_of(chain[0], thread, {"stacktrace": entry(event, "stacktrace")})
-    stack = format_stack(frames, limits)
-    if not trace:
-        del stack["stacktrace"]
-    found = records(event.get("tags"))[:500]  # Sentry keeps fewer
-    tags = {clean(tag.get("key"), 99): tag.get("value") for tag in found}
-    message = entry(event, "message")
-    text = message.get("formatted") or message.get("message") or event.get("message")
-    if not any(chain):
-        text = text or event.get("title")
+    entries = entries_of(event)
+    tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
     head = {
         "eventId": event.get("eventID"),
         "timestamp": event.get("dateCreated") or event.get("dateReceived"),
-        "release": record(event, "release").get("version") or tags.get("release"),
+        "release": record(event, "release").get("version"),
         "environment": tags.get("environment"),
     }
+    occurrence = record(event, "occurrence")
+    texts = {
+        "message": record(entries, "message").get("formatted") or event.get("message"),
+        "subtitle": occurrence.get("subtitle"),
+        "userReport": record(event, "userReport").get("comments"),
+    }
+    asked = record(entries, "request")
+    asked = {key: asked[key] for key in ("method", "url", "query", "data") if asked.get(key)}
+    others = {kind: entries[kind] for kind in entries if not re.fullmatch(KNOWN_ENTRIES, kind)}
     return {
         **pick(head, *head),
-        **present(message=clean(text, limits.text)),
-        **format_chain(chain, trace, limits),
-        **present(thread=which),
-        **stack,
+        **present(**pick(texts, *texts, limit=limits.text)),
+        **format_crash(entries, limits),
         "tags": mask(tags, limits.names, limits.value),
-        **format_data(event, environment, limits),
+        **present(
+            data=show(records(occurrence, "evidenceDisplay"), path="feedback"),
+            evidence=show(record(occurrence, "evidenceData") | others, path="feedback"),
+            processingErrors=show(records(event, "errors")),
+            request=show(asked),
+            extra=show(record(event, "context")),
+        ),
+        "contexts": show(record(event, "contexts")),
     }
 
 
 def format_crumb(crumb: Object, limits: Limits) -> Object:
     """One thing that happened before the crash."""
-    data = mask(record(crumb, "data"), limits.data, limits.value)
     names = ("timestamp", "type", "category", "level", "message")
-    return pick(crumb, *names, limit=limits.text // 2 + 30) | {"data": data or None}
+    told = pick(crumb, *names, limit=limits.text // 2 + 30)
+    return told | {"data": mask(record(crumb, "data"), limits.data, limits.value)}
 
 
 def in_order(crumbs: list[Object]) -> list[Object]:
-    """By time; one whose time cannot be read stays behind its predecessor."""
+    """By time, compared as text; one whose time cannot be read stays behind its predecessor."""
     by_time: Object = {}
     at = ""
     for crumb in crumbs:
@@ -1584,14 +1504,20 @@ def get_issue_detail(
 ) -> Object:
     issue, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
-    told = format_whole_issue(issue)
+    told = format_issue(issue)
     for key in told.keys() & {"title", "culprit", "assignedTo", "history"}:
         told[key] = hide_names(told[key], names)
+    left_out = set() if includeStacktrace else {"stacktrace"}
+    if not includeEnvironment:
+        left_out |= {"contexts", "extra", "request"}
 
     def build(limits: Limits) -> Object:
         latest = None
         if found:
-            shown = format_event(found, includeStacktrace, includeEnvironment, limits)
+            shown = format_event(found, limits)
+            for part in (shown, *shown.get("causes", ())):
+                for key in left_out & part.keys():
+                    del part[key]
             latest = hide_names(shown, names)
         return {"notice": NOTICE, "issue": told, "latestEvent": latest, **note}
 
@@ -1601,7 +1527,7 @@ def get_issue_detail(
 def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Object:
     _, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
-    crumbs = in_order(records(entry(found, "breadcrumbs").get("values")))
+    crumbs = in_order(records(entries_of(found), "breadcrumbs", "values"))
     event_id = clean(found.get("eventID"), 40) or None
 
     def build(limits: Limits) -> Object:

@@ -4698,24 +4698,31 @@ PLACES = [
         id="no symbols",
     ),
     pytest.param(
-        {"symbol": "_Z3foo", "instructionAddr": "0x1f00", "filename": "a\\b.cpp", "lineNo": "7"},
-        {"filename": "a\\b.cpp", "function": "_Z3foo", "lineNo": 7},
-        "a\\b.cpp:7 in _Z3foo",
-        id="symbol, Windows path, line as text",
+        {"function": "foo", "instructionAddr": "0x1f00", "filename": "a\\b.cpp", "lineNo": "7"},
+        {"filename": "a\\b.cpp", "function": "foo", "lineNo": 7},
+        "a\\b.cpp:7 in foo",
+        id="Windows path, line as text",
+    ),
+    pytest.param(
+        {"function": ".ctor", "module": "Shop.Cart", "lineNo": 4},
+        {"filename": None, "function": ".ctor", "lineNo": 4, "module": "Shop.Cart"},
+        "4 in Shop.Cart..ctor",
+        id="a constructor of .NET",
     ),
     pytest.param(
         {"function": "f"}, {"filename": None, "function": "f", "lineNo": None}, "f", id="f"
     ),
     pytest.param({}, {"filename": None, "function": None, "lineNo": None}, None, id="nothing"),
 ]
-#: The threads of an event, which of them raised: whose stack it is, and why.
+#: The threads of an event, which of them raised: whose stack it is, and its marks.
 STACK = {"frames": [frame("t.c", "f", 1, "")]}
 THREADS = [
     pytest.param([{"id": 1, "stacktrace": STACK}, {"id": 2, "crashed": True}], None, 2, "crashed"),
     pytest.param([{"id": 1, "stacktrace": STACK}, {"id": 2, "current": True}], None, 2, "current"),
-    pytest.param([{"id": 1}, {"id": 2, "stacktrace": STACK}], None, 2, "first with a stack"),
-    pytest.param([{"id": 1}, {"id": 2}], None, 1, "first one"),
-    pytest.param([{"id": 1, "crashed": True}, {"id": 2, "current": True}], 2, 2, "raised"),
+    pytest.param([{"id": 1}, {"id": 2, "stacktrace": STACK}], None, 2, ""),
+    pytest.param([{"id": 1}, {"id": 2}], None, 1, ""),
+    pytest.param([{"id": 1, "crashed": True}, {"id": 2, "current": True}], 2, 2, "current"),
+    pytest.param([{"id": 1, "current": True}, {"id": 2, "crashed": True}], None, 2, "crashed"),
     pytest.param([{"id": 1, "crashed": True}, {"id": 2, "crashed": True}], None, 1, "crashed"),
     pytest.param([{"id": 1, "crashed": True}, {"id": 2}], 9, 1, "crashed"),
 ]
@@ -4734,7 +4741,7 @@ def crash_of(*frames: dict) -> dict:
 
 
 def format_all(event: Any) -> Any:
-    return m.format_event(event, True, True, m.STEPS[0])
+    return m.format_event(event, m.STEPS[0])
 
 
 def linked(kind: str, number: Any) -> dict:
@@ -4863,8 +4870,10 @@ class TestFormatters:
         assert told["exception"] == {
             "type": "E", "value": "v", "module": "shop.errors", "handled": False,
         }  # fmt: skip
-        odd = event_of(("exception", {"values": [{"mechanism": {"type": "ANR", "handled": "no"}}]}))
-        assert format_all(odd)["exception"] == {"type": "ANR", "value": None, "handled": None}
+        odd = event_of(("exception", {"values": [{"type": "ANR", "mechanism": {"handled": "no"}}]}))
+        assert format_all(odd)["exception"] == {"type": "ANR", "value": None, "handled": "no"}
+        bare = event_of(("exception", {"values": [{"value": "v"}]}))
+        assert format_all(bare)["exception"] == {"type": None, "value": "v", "handled": None}
 
     @pytest.mark.parametrize("count, omitted", [(40, 0), (41, 1), (100, 60)])
     def test_of_many_exceptions_the_first_and_last_twenty_are_told(
@@ -4897,13 +4906,13 @@ class TestFormatters:
         assert [one for one in shown_frames(*frames) if "omitted" in one] == []
 
     def test_runs_of_library_frames_are_folded(self) -> None:
-        run_of = [library(n) for n in range(30)]
+        first, second, third = ([library(n + run) for n in range(30)] for run in (0, 100, 200))
         own = frame("a.py", "f", 1, "x\n")
-        shown = shown_frames(*run_of, own, *run_of, {**own, "lineNo": 2}, *run_of)
+        shown = shown_frames(*first, own, *second, {**own, "lineNo": 2}, *third)
         places = [one.get("filename", one.get("omitted")) for one in shown]
         assert places == [
-            "lib0.py", 28, "lib29.py", "a.py", "lib0.py", 28, "lib29.py", "a.py", "lib0.py", 28,
-            "lib29.py",
+            "lib0.py", 28, "lib29.py", "a.py", "lib100.py", 28, "lib129.py", "a.py",
+            "lib200.py", 28, "lib229.py",
         ]  # fmt: skip
         keys = {"filename", "function", "lineNo", "inApp"}
         assert all(one.keys() == keys for one in shown if one.get("inApp") is False)
@@ -4964,17 +4973,26 @@ class TestFormatters:
         }  # fmt: skip
         assert told.get("crashedAt") == crashed
 
-    @pytest.mark.parametrize("threads, raised_in, thread_id, why", THREADS)
+    @pytest.mark.parametrize("threads, raised_in, thread_id, mark", THREADS)
     def test_whose_stack_it_is_is_told(
-        self, threads: list, raised_in: Any, thread_id: int, why: str
+        self, threads: list, raised_in: Any, thread_id: int, mark: str
     ) -> None:
         named = [{**thread, "name": f"worker {thread['id']}"} for thread in threads]
         entries = [("threads", {"values": named})]
         if raised_in:
             entries.append(("exception", {"values": [{"type": "E", "threadId": raised_in}]}))
         told = format_all(event_of(*entries))["thread"]
-        assert (told["id"], told["name"]) == (str(thread_id), f"worker {thread_id}")
-        assert why in told["shown"]
+        assert (told["id"], told["name"]) == (thread_id, f"worker {thread_id}")
+        assert [key for key in ("crashed", "current") if told[key]] == ([mark] if mark else [])
+
+    def test_a_thread_is_told_only_if_the_stack_may_be_its_own(self) -> None:
+        error = raised("E", "x", frame("own.py", "f", 1, "x\n"))
+        threads = [{"id": 1, "crashed": True, "stacktrace": STACK}, {"id": 2, "name": "w"}]
+        for raised_in, told in ((None, None), (9, None), (2, 2)):
+            values = [{**error, "threadId": raised_in}]
+            event = event_of(("exception", {"values": values}), ("threads", {"values": threads}))
+            assert format_all(event)["crashedAt"] == "own.py:1 in f"
+            assert format_all(event).get("thread", {}).get("id") == told
 
     def test_the_stack_is_of_the_thread_that_raised(self) -> None:
         stacks = [{"frames": [frame(f"{n}.py", "f", n, "x\n")]} for n in (1, 2)]
@@ -4992,12 +5010,6 @@ class TestFormatters:
         thread = {"id": 1, "crashed": True, "stacktrace": STACK}
         entries = ("exception", {"values": [error]}), ("threads", {"values": [thread]})
         assert format_all(event_of(*entries))["crashedAt"] == "own.py:1 in f"
-        raw = {
-            "type": "E",
-            "stacktrace": None,
-            "rawStacktrace": {"frames": [{"filename": "raw.c"}]},
-        }
-        assert format_all(event_of(("exception", {"values": [raw]})))["crashedAt"] == "raw.c"
         assert format_all(event_of(("stacktrace", STACK)))["crashedAt"] == "t.c:1 in f"
 
     def test_an_event_without_an_exception_still_tells(self) -> None:
@@ -5006,7 +5018,7 @@ class TestFormatters:
         assert "exception" not in told
         csp = {"effective_directive": "img-src", "blocked_uri": "https://x.example"}
         assert "img-src" in json.dumps(format_all(event_of(("csp", csp))))
-        odd = format_all(event_of(("hpkp", {"hostname": "h.example"}), title="It broke"))
+        odd = format_all(event_of(("hpkp", {"hostname": "h.example"}), message="It broke"))
         assert "h.example" in json.dumps(odd)
         assert odd["message"] == "It broke"
         assert "message" not in format_all({**crash_of(), "title": "It broke"})
@@ -5014,8 +5026,9 @@ class TestFormatters:
     def test_what_sentry_itself_found_is_told(self) -> None:
         told = format_all(full_event())
         assert told["subtitle"] == "slow"
-        assert told["evidence"] == {"a": [1]}
-        assert {"name": "query", "value": "SELECT", "important": True} in told["data"]
+        csp = {"effective_directive": "img-src", "blocked_uri": "x"}
+        assert told["evidence"] == {"a": [1], "csp": csp}
+        assert told["data"] == [{"name": "query", "value": "SELECT", "important": True}]
         assert told["processingErrors"] == [{"type": "js_no_source"}]
 
     def test_additional_data_and_the_users_words_are_told(self) -> None:
@@ -5027,8 +5040,10 @@ class TestFormatters:
         assert format_all(event)["request"] == {**asked, "query": hidden, "data": {"b": 2}}
 
     def test_parts_can_be_left_out(self) -> None:
-        whole = format_all(full_event())
-        less = m.format_event(full_event(), False, False, m.STEPS[0])
+        given = Given((FOUND, full_event()))
+        whole = handle(DETAIL, given, issueId="4501")["latestEvent"]
+        left_out = {"includeStacktrace": False, "includeEnvironment": False}
+        less = handle(DETAIL, given, issueId="4501", **left_out)["latestEvent"]
         assert whole.keys() - less.keys() == {"stacktrace", "contexts", "request", "extra"}
         assert less["crashedAt"] == whole["crashedAt"]
         assert all("stacktrace" not in cause for cause in less["causes"])
@@ -5037,8 +5052,7 @@ class TestFormatters:
         told = format_all(full_event())
         assert (told["release"], told["environment"]) == ("shop@2.4.1", "production")
         assert (told["eventId"], told["tags"]["browser"]) == (EVENT, "Firefox 141")
-        tagged = event_of(tags=[{"key": "release", "value": "3"}], dateReceived="2026")
-        assert (format_all(tagged)["release"], format_all(tagged)["timestamp"]) == ("3", "2026")
+        assert format_all(event_of(dateReceived="2026"))["timestamp"] == "2026"
 
     def test_an_issue_is_told_in_the_form_of_the_contract(self) -> None:
         owner = {"type": "team", "name": "backend"}
@@ -5047,6 +5061,8 @@ class TestFormatters:
         assert (told["count"], told["userCount"], told["assignedTo"]) == (1207, 7, "team:backend")
         assert told["firstSeen"] == row["lifetime"]["firstSeen"] != row["firstSeen"]
         assert told["matchingEventId"] == EVENT
+        undated = m.format_issue({**row, "lifetime": {"firstSeen": None}})
+        assert undated["firstSeen"] == row["firstSeen"], "what lifetime lacks is the issue's own"
         bare = m.format_issue({"count": "many", "culprit": None})
         assert {*bare.values()} == {None} and "matchingEventId" not in bare
 
@@ -5120,6 +5136,11 @@ class TestFormatters:
         assert "shortened" not in told
 
 
+def size(result: dict) -> int:
+    """In bytes, as it is sent."""
+    return len(m.dump(result).encode())
+
+
 class TestFit:
     """How a reply is made to fit."""
 
@@ -5135,26 +5156,28 @@ class TestFit:
         return build, asked
 
     def test_the_steps_go_down(self) -> None:
-        for richer, poorer in itertools.pairwise(m.STEPS):
+        steps = [*m.STEPS, *m.POORER]
+        for richer, poorer in itertools.pairwise(steps):
             assert all(a >= b for a, b in zip(richer, poorer))  # noqa: B905
             assert richer != poorer
+        assert not any(steps[-1])
 
     def test_locals_of_callers_go_first_then_data_then_tags_and_other_locals(self) -> None:
         first_cut = {
-            name: [getattr(step, name) < most for step in m.STEPS].index(True)
+            name: [getattr(step, name) < most for step in [*m.STEPS, *m.POORER]].index(True)
             for name, most in m.STEPS[0]._asdict().items()
         }
         order = [first_cut[name] for name in ("callers", "data", "names")]
         assert order == sorted({*order})
-        assert order[-1] < min(first_cut[name] for name in ("text", "frames", "around"))
+        assert order[-1] < min(first_cut[name] for name in ("text", "frames"))
 
     def test_what_fits_is_left_alone(self) -> None:
         build, asked = self.sized(m.ORDINARY_BYTES)
         told = m.fit(build)
-        assert m.size(told) == len(
+        assert size(told) == len(
             json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
         )
-        assert (m.size(told), told.keys(), asked) == (7000, {"x"}, [m.STEPS[0]])
+        assert (size(told), told.keys(), asked) == (7000, {"x"}, [m.STEPS[0]])
 
     def test_what_does_not_fit_is_made_again_poorer(self) -> None:
         build, asked = self.sized(7002, 6998, 3000)
@@ -5164,14 +5187,17 @@ class TestFit:
 
     def test_the_crash_alone_may_take_more(self) -> None:
         build, asked = self.sized(12_000)
-        assert 12_000 < m.size(m.fit(build)) <= m.REPLY_BYTES
-        assert asked == list(m.STEPS)
+        assert 12_000 < size(m.fit(build)) <= m.REPLY_BYTES
+        assert asked == [*m.STEPS, m.POORER[0]]
 
     def test_nothing_takes_more_than_may_be_sent(self) -> None:
-        build, asked = self.sized(*[20_000] * (len(m.STEPS) + 1), 9000)
+        build, asked = self.sized(*[20_000] * (len(m.STEPS) + 2), 9000)
         assert m.fit(build)["shortened"] == m.SHORTENED
-        halved = [[a // 2 for a in m.STEPS[-1]], [a // 4 for a in m.STEPS[-1]]]
-        assert [list(limits) for limits in asked[len(m.STEPS) :]] == halved
+        assert asked == [*m.STEPS, *m.POORER[:3]]
+        assert [list(limits) for limits in asked[-2:]] == [
+            [a // 2 for a in m.POORER[0]],
+            [a // 4 for a in m.POORER[0]],
+        ]
 
     def test_an_event_that_cannot_be_shortened_ends_in_an_error(self) -> None:
         build, _ = self.sized(100_000)
@@ -5180,9 +5206,9 @@ class TestFit:
 
     def test_an_event_of_twelve_kibibytes_comes_out_at_ordinary_size(self) -> None:
         event = ordinary_event()
-        assert 11_000 < m.size(format_all(event)) < 14_000
+        assert 11_000 < size(format_all(event)) < 14_000
         told = detail(event)
-        assert 4000 < m.size(told) < 7000
+        assert 4000 < size(told) < 7000
         assert told["shortened"] == m.SHORTENED
         crash = told["latestEvent"]["stacktrace"]["frames"][-1]
         assert len(crash["vars"]) >= 16, "locals of the crash go last"
@@ -5193,9 +5219,9 @@ class TestFit:
         event = MONSTERS[name]()
         row = issue(4501, "SHOP-API-1", 5, "é" * 9999)
         told = detail(event, row)["latestEvent"]
-        assert m.size(detail(event, row)) <= 16_000
+        assert size(detail(event, row)) <= 16_000
         trail = handle(BREADCRUMBS, Given((row, event)), issueId="4501", limit=100)
-        assert m.size(trail) <= 16_000
+        assert size(trail) <= 16_000
         values = only(event["entries"][:1])["data"]["values"]
         kinds = [value["type"] for value in reversed(values)]
         shown = [told["exception"], *told["causes"]]
@@ -5214,7 +5240,7 @@ class TestFit:
         row["project"] = FOUND["project"]
         web.add("GET", API, json=[row] * 40)
         told = handle(SEARCH, connected(), limit=25)
-        assert m.size(told) <= 16_000
+        assert size(told) <= 16_000
         assert len(told["issues"]) == 25
 
 
