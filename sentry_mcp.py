@@ -1051,28 +1051,27 @@ class Limits(NamedTuple):
 
     text: int  # characters of a message
     value: int  # characters of any other value
-    callers: int  # of the crash, in-app, whose local variables are shown
     data: int  # values in each of contexts, extra, evidence, a request's and a breadcrumb's data
     names: int  # tags, and local variables of a frame
     frames: int  # and breadcrumbs
+    callers: int = 0  # of the crash, in-app, whose local variables are shown
 
 
 #: From rich to poor, in the order in which things are left out of a reply of ordinary size.
 STEPS = (
-    Limits(2000, 400, 5, 200, 100, 100),
-    Limits(2000, 400, 0, 200, 100, 100),
-    Limits(2000, 400, 0, 30, 100, 100),
+    Limits(2000, 400, 200, 100, 100, 5),
+    Limits(2000, 400, 200, 100, 100),
+    Limits(2000, 400, 30, 100, 100),
 )
 #: If that is not enough: each time half as much, down to nothing.
 POORER = [
-    Limits(2000 >> times, 200 >> times, 0, 8 >> times, 20 >> times, 100 >> times)
+    Limits(2000 >> times, 200 >> times, 8 >> times, 20 >> times, 100 >> times)
     for times in range(12)
 ]
 #: Steps of an issue's history that matter for a fix.
 TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"
 #: The entries of an event that are told in a form of their own, or are of no use here.
 KNOWN_ENTRIES = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"
-PLACE = ("filename", "module", "function", "lineNo", "colNo", "instructionAddr")  # of a frame
 ENDS = 20  # exceptions that are told of either end of a chain
 dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -1106,8 +1105,8 @@ def joined(mark: str, *parts: Any) -> str:
 
 
 def format_issue(issue: Object, limit: int = 200) -> Object:
-    """An issue; `limit`: characters of its texts. Counts are of the time asked for, first and last
-    seen of all time. Of its history only what matters for a fix, and not by whom."""
+    """An issue, its texts of at most `limit` characters. Counts are of the time asked for, first
+    and last seen of all time. Its history is told without names."""
     owner = record(issue, "assignedTo")
     facts = issue | present(**record(issue, "lifetime"))
     facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
@@ -1139,8 +1138,8 @@ def entries_of(event: Object) -> Object:
 
 
 def format_place(frame: Object) -> Object:
-    """What finds the frame's code: with its module if the file has no folder, and with its address
-    if it has no line."""
+    """What finds the frame's code: also its module if the file has no folder, and its address if
+    it has no line."""
     file = clean_place(frame.get("filename"))
     path = clean_place(frame.get("absPath"))
     address = clean(frame.get("instructionAddr"), 40)
@@ -1159,7 +1158,7 @@ def format_place(frame: Object) -> Object:
 
 
 def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
-    """Lines of source, each with its number, near the one `at` which it crashed."""
+    """Those of Sentry's numbered lines of source that are near the frame's own, `at`."""
     if not isinstance(pairs, list):
         return []
     found = []
@@ -1171,13 +1170,14 @@ def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
 
 
 def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
-    """The first, the crash, the last; and the `most` newest of the app's `own` and those beside
-    them, but of those at the same place, as in a recursion, the newest alone."""
+    """Indices: the first, the crash, the last; and the `most` newest of the app's `own` and those
+    beside them. Of frames at the same place, as in a recursion, the newest stands for all."""
     newest = {}
+    place = ("filename", "module", "function", "lineNo", "colNo", "instructionAddr")
     for i, frame in enumerate(frames):
-        newest[str([frame.get(key) for key in PLACE])] = i
+        newest[str([frame.get(key) for key in place])] = i
     near = {i + step for i in own for step in (-1, 0, 1)}
-    kept = sorted(near.intersection(newest.values()), reverse=True)
+    kept = sorted(near & {*newest.values()}, reverse=True)
     return sorted({0, own[-1], len(frames) - 1, *kept[:most]})
 
 
@@ -1202,7 +1202,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
             function = joined(".", place.get("module"), place["function"])
             crashed_at = joined(" in ", joined(":", place["filename"], place["lineNo"]), function)
         if i in with_source:
-            around = min(limits.frames // 8, 2) + 3 * (i == crash)
+            around = min(limits.frames // 16, 2) + 3 * (i == crash)
             source = source_lines(frame.get("context"), place["lineNo"] or 0, around)
             place |= {"colNo": integer(frame.get("colNo")), "context": source}
         place["inApp"] = i in own
@@ -1235,17 +1235,17 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
 
 
 def format_crash(entries: Object, limits: Limits) -> Object:
-    """What was raised, its causes, the thread if there are several, and the stack."""
-    chain = records(entries, "exception", "values")[::-1] or [{}]  # last is what surfaced,
-    # or what has the lowest exception_id; each has the number of the one that it caused
+    """What was raised, its causes, the thread (of several), and the stack of the first of them."""
+    chain = records(entries, "exception", "values")[::-1] or [{}]
+    # Sentry has last what surfaced, or numbers the exceptions in the order that is wanted here.
     chain.sort(key=lambda one: integer(record(one, "mechanism").get("exception_id")) or 0)
     told = format_chain(chain, limits) if any(chain) else {}
     frames = records(chain[0], "stacktrace", "frames")
     raised_in = chain[0].get("threadId")
     threads = records(entries, "threads", "values")
-    marks = ("crashed", "current", "stacktrace")  # the best reason to show a thread comes first,
+    marks = ("crashed", "current", "stacktrace")  # the best reason to show a thread is the first
     threads.sort(key=lambda one: [not one.get(mark) for mark in marks])
-    threads.sort(key=lambda one: one.get("id", "") != raised_in)  # but after this one
+    threads.sort(key=lambda one: one.get("id", "") != raised_in)
     thread = threads[0] if threads else {}
     if len(threads) > 1 and (not frames or thread.get("id") == raised_in):
         keys = ("name", "id", "state", "crashed", "current")
@@ -1256,7 +1256,8 @@ def format_crash(entries: Object, limits: Limits) -> Object:
 
 
 def format_event(event: Object, limits: Limits) -> Object:
-    """What an event of any type tells about the error, the most important first."""
+    """What an event of any type tells about the error, the most important first. It always has
+    the fields of `head`, a stack, tags and contexts."""
     show = partial(mask, room=limits.data, limit=limits.value)
     entries = entries_of(event)
     tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
@@ -1281,6 +1282,7 @@ def format_event(event: Object, limits: Limits) -> Object:
         **format_crash(entries, limits),
         "tags": mask(tags, limits.names, limits.value),
         **present(
+            # the path of feedback, where a `name` is a person's
             data=show(records(occurrence, "evidenceDisplay"), path="feedback"),
             evidence=show(record(occurrence, "evidenceData") | others, path="feedback"),
             processingErrors=show(records(event, "errors")),
@@ -1304,8 +1306,7 @@ def in_order(crumbs: list[Object]) -> list[Object]:
     at = ""
     for crumb in crumbs:
         found = re.match(r"\d{4}-\d\d-\d\dT\d\d:[\d:.]+", str(crumb.get("timestamp")))
-        if found:
-            at = found[0]
+        at = found[0] if found else at
         by_time.setdefault(at, []).append(crumb)
     return [crumb for at in sorted(by_time) for crumb in by_time[at]]
 
