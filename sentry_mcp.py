@@ -1105,8 +1105,8 @@ def joined(mark: str, *parts: Any) -> str:
 
 
 def format_issue(issue: Object, limit: int = 200) -> Object:
-    """An issue, its texts of at most `limit` characters. Counts are of the time asked for, first
-    and last seen of all time. Its history is told without names."""
+    """An issue, its texts of at most `limit` characters and its history without names. Counts are
+    of the time asked for, first and last seen of all time."""
     owner = record(issue, "assignedTo")
     facts = issue | present(**record(issue, "lifetime"))
     facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
@@ -1159,10 +1159,8 @@ def format_place(frame: Object) -> Object:
 
 def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
     """Those of Sentry's numbered lines of source that are near the frame's own, `at`."""
-    if not isinstance(pairs, list):
-        return []
     found = []
-    for pair in pairs:
+    for pair in pairs if isinstance(pairs, list) else []:
         match pair:
             case [int(line), code] if abs(line - at) <= around:
                 found.append([line, clean_code(code)])
@@ -1282,7 +1280,7 @@ def format_event(event: Object, limits: Limits) -> Object:
         **format_crash(entries, limits),
         "tags": mask(tags, limits.names, limits.value),
         **present(
-            # the path of feedback, where a `name` is a person's
+            # feedback: a `name` in it is a person's
             data=show(records(occurrence, "evidenceDisplay"), path="feedback"),
             evidence=show(record(occurrence, "evidenceData") | others, path="feedback"),
             processingErrors=show(records(event, "errors")),
