@@ -1122,10 +1122,10 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
             told = pick(step, "type", "dateCreated", "text", "version", "commit", limit=300)
             history.append(present(**told))
     texts = ("id", "shortId", "title", "culprit", "status", "level", "assignedTo")
-    more = ("substatus", "issueType", "firstRelease", "lastRelease", "matchingEventId")
+    more = ("issueType", "firstRelease", "lastRelease", "matchingEventId")
     return {
         **pick(facts, *texts, limit=limit),
-        **pick(facts, "firstSeen", "lastSeen", "permalink", "platform"),
+        **pick(facts, "firstSeen", "lastSeen", "permalink"),
         "count": integer(issue.get("count")),
         "userCount": integer(issue.get("userCount")),
         **present(**pick(facts, *more), history=history[:5]),
@@ -1503,7 +1503,7 @@ def get_issue_detail(
 ) -> Object:
     issue, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
-    told = format_issue(issue)
+    told = format_issue(issue) | pick(issue, "platform", "substatus")
     for key in told.keys() & {"title", "culprit", "assignedTo", "history"}:
         told[key] = hide_names(told[key], names)
     left_out = set() if includeStacktrace else {"stacktrace"}
