@@ -1142,25 +1142,26 @@ def format_place(frame: Object) -> Object:
     it has no line."""
     file = clean_place(frame.get("filename"))
     path = clean_place(frame.get("absPath"))
-    address = clean(frame.get("instructionAddr"), 40)
     if "/" not in file and path.endswith(file):
         file = path or clean_place(frame.get("package"))
     place = {
         "filename": file or None,
-        "function": clean_place(frame.get("function")) or address or None,
+        "function": clean_place(frame.get("function") or frame.get("instructionAddr")) or None,
         "lineNo": integer(frame.get("lineNo")) or None,
     }
     if "/" not in file:
         place |= present(module=clean_place(frame.get("module")))
     if not place["lineNo"]:
-        place |= present(instructionAddr=address)
+        place |= present(**pick(frame, "instructionAddr"))
     return place
 
 
 def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
     """Those of Sentry's numbered lines of source that are near the frame's own, `at`."""
+    if not isinstance(pairs, list):
+        return []
     found = []
-    for pair in pairs if isinstance(pairs, list) else []:
+    for pair in pairs:
         match pair:
             case [int(line), code] if abs(line - at) <= around:
                 found.append([line, clean_code(code)])
@@ -1304,7 +1305,8 @@ def in_order(crumbs: list[Object]) -> list[Object]:
     at = ""
     for crumb in crumbs:
         found = re.match(r"\d{4}-\d\d-\d\dT\d\d:[\d:.]+", str(crumb.get("timestamp")))
-        at = found[0] if found else at
+        if found:
+            at = found[0]
         by_time.setdefault(at, []).append(crumb)
     return [crumb for at in sorted(by_time) for crumb in by_time[at]]
 
