@@ -1170,11 +1170,10 @@ def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
 
 def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
     """Indices: the first, the crash, the last; and the `most` newest of the app's `own` and those
-    beside them. Of frames at the same place, as in a recursion, the newest stands for all."""
+    beside them. Of frames alike but for their locals (a recursion) the newest stands for all."""
     newest = {}
-    place = ("filename", "module", "function", "lineNo", "colNo", "instructionAddr")
     for i, frame in enumerate(frames):
-        newest[str([frame.get(key) for key in place])] = i
+        newest[str(frame | {"vars": None, "context": None})] = i
     near = {i + step for i in own for step in (-1, 0, 1)}
     kept = sorted(near & {*newest.values()}, reverse=True)
     return sorted({0, own[-1], len(frames) - 1, *kept[:most]})
