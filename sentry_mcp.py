@@ -6,21 +6,20 @@
 """An MCP server on stdio that brings production errors from Sentry into the editor.
 
 reads     the SENTRY_* variables of VARIABLES, from the environment and from one file (--env-file
-          PATH, else the .env beside this file); messages of the MCP client from stdin. requests
-          reads the usual proxy and CA bundle variables.
+          PATH, else the .env beside this file), and the usual ones of proxies and CA bundles;
+          messages of the MCP client from stdin.
 writes    MCP messages to stdout; at most LOG_BYTES of diagnostics to stderr.
 connects  to one host, that of SENTRY_URL (default https://sentry.io), with the token, over
-          verified TLS; over plain http only on loopback or with SENTRY_ALLOW_HTTP=1. Through a
-          proxy if the environment names one. Redirects are refused.
+          verified TLS (plain http: on loopback or with SENTRY_ALLOW_HTTP=1), through a proxy if
+          the environment names one. Redirects are refused.
 opens     issues of one project, SENTRY_PROJECT.
 changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
           not with SENTRY_READ_ONLY=1.
-hides     the token; values under names of secrets; in texts what looks like a secret beside such
-          a name, in the usual spellings of assignments; and values that have the form of a
-          secret: by names and shapes, not every secret. E-mail addresses. In answers about an
-          event the exact e-mail address, IP address, user name and name of its user, but in
-          source and in names of files, functions and modules (names of under four letters and
-          words such as "admin" stay).
+hides     the token; e-mail addresses; values under names of secrets; in texts what looks like a
+          secret beside such a name, in the usual spellings of assignments; values that have the
+          form of a secret (by names and shapes: not every secret). In answers about an event
+          the exact e-mail address, IP address, user name and name of its user, but in source
+          and names of files, functions and modules (short names and "admin" or the like stay).
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
           imports a module from the folder of this file or the working directory. What Python
           loads before the first line here (sitecustomize) only its option -I keeps out.
@@ -32,7 +31,7 @@ Rooms, each using only those before it:
 In a hurry: 5 says what may go out, 7 what may not come out.
 
 MCPError ends as a JSON-RPC error (the request is wrong), SentryError as a tool result with isError
-(the tool failed), Cancelled as silence, and any other exception is a bug: "Internal error".
+(the tool failed), and any other exception is a bug: "Internal error".
 requests and dotenv are imported when the first call needs them: the list of tools does not wait.
 """
 
@@ -42,9 +41,9 @@ from os.path import dirname, isabs, realpath
 
 
 def own_path() -> list[str]:
-    """`sys.path` without the folders of this file and of a link to it, the working directory, and
-    relative entries of PYTHONPATH: modules there may be anybody's. (A checkout is others' work.)"""
-    foreign = {realpath(dirname(__file__)), dirname(realpath(__file__))}
+    """`sys.path` without the folders whose modules may be anybody's, as in a checkout: those of
+    this file, the working directory, and relative entries of PYTHONPATH."""
+    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # the last: of a link
     entries = [".", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     try:
         foreign |= {realpath(entry) for entry in entries if not isabs(entry)}
@@ -65,6 +64,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from math import ceil
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
@@ -112,14 +112,8 @@ VARIABLES = {
 DEFAULT = "the default"
 ENVIRONMENT = "the environment"
 Values = Mapping[str, str | None]  # of variables
-Layers = Mapping[str, Values]  # source: its values; the highest source is the last
-
-
-class Setting(NamedTuple):
-    """The value of a variable."""
-
-    value: str
-    source: str  # DEFAULT, ENVIRONMENT or the path of a file
+Layers = Mapping[str, Values]  # source: its values; the highest source comes first
+Found = tuple[str, str]  # the value of a variable, and its source
 
 
 class Config(NamedTuple):
@@ -139,104 +133,80 @@ class Config(NamedTuple):
 
 
 class EnvFile:
-    """The file that variables are read from: `path`, else the .env beside this file."""
+    """The file that variables are read from: `path`, else the .env beside this file. Never one of
+    the working directory: clients start servers inside checkouts of other people's code."""
 
     def __init__(self, path: str = "") -> None:
         self._may_be_absent = not path
-        self.path = os.path.abspath(path or os.path.join(dirname(realpath(__file__)), ".env"))
-        self._kept: str | None = None  # what a pipe held: it can be read once
+        beside = os.path.join(dirname(realpath(__file__)), ".env")
+        self.path = os.path.abspath(path or beside)
+        self._kept: Values | None = None  # what a pipe held: it can be read once
         self._lock = threading.Lock()
 
-    def read(self) -> str:
-        """Its text, or ValueError. A pipe is waited for."""
+    def read(self) -> Values:
+        """Its variables, or ValueError; ${...} stays as it is. A pipe is waited for."""
         with self._lock:
             if self._kept is not None:
                 return self._kept
             if self._may_be_absent and not os.path.lexists(self.path):
-                return ""
+                return {}
+            from dotenv import dotenv_values
+
             try:
                 with open(self.path, encoding="utf-8-sig") as file:  # Notepad marks UTF-8
-                    text = file.read()
-            except UnicodeError as error:
-                raise ValueError(f"{self.path} is not UTF-8: save it as UTF-8") from error
-            except OSError as error:
-                if os.path.isdir(self.path):  # Windows says that permission is denied
-                    raise ValueError(f"{self.path} is a folder, not a file") from error
-                raise ValueError(f"{self.path} cannot be read: {error.strerror}") from error
+                    values = dotenv_values(stream=file, interpolate=False)
+            except (OSError, UnicodeError) as error:
+                wanted = "It must be a file in UTF-8, no folder"
+                raise ValueError(f"{self.path} cannot be read: {error}. {wanted}") from error
             if not os.path.isfile(self.path):
-                self._kept = text
-            return text
+                self._kept = values
+            return values
 
 
-def read_layers(environ: Values, file: EnvFile) -> Layers:
-    """The values of each source; ${...} stays as it is. No source is a file of the working
-    directory: clients start servers inside checkouts of other people's code."""
-    in_file: Values = {}
-    text = file.read()
-    if text:
-        from dotenv import dotenv_values
-
-        in_file = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    defaults = {name: variable[0] for name, variable in VARIABLES.items()}
-    return {DEFAULT: defaults, file.path: in_file, ENVIRONMENT: environ}
-
-
-def choose(layers: Layers) -> dict[str, Setting]:
-    """Each variable that has a value, from the highest source that has one."""
-    chosen = {}
+def lookup(name: str, layers: Layers) -> Found:
+    """The variable in the first source that has a value for it, else its default. ValueError if
+    that value is wrong."""
+    default, pattern, wrong = VARIABLES[name]
     for source, values in layers.items():
-        for name in VARIABLES:
-            value = (values.get(name) or "").strip()
-            if value:
-                chosen[name] = Setting(value, source)
-    return chosen
+        value = (values.get(name) or "").strip()
+        if value and not re.fullmatch(pattern, value, re.A):
+            raise ValueError(f"{name} from {source} {wrong}")
+        if value:
+            return value, source
+    return default, DEFAULT
 
 
-def keep_url_with_token(chosen: dict[str, Setting], layers: Layers) -> str:
-    """Take SENTRY_URL from where the token is, and return a warning if another source had it:
-    who writes the one source cannot send the other's token elsewhere."""
-    home = chosen["SENTRY_AUTH_TOKEN"].source
-    other = chosen["SENTRY_URL"].source
+def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
+    """Take SENTRY_URL from where the token is, and return a warning if that ignores another: who
+    writes that one must not get the token. ValueError if a file then has a token but no URL."""
+    _, home = found["SENTRY_AUTH_TOKEN"]
+    _, other = found["SENTRY_URL"]
     if other in (home, DEFAULT):
         return ""
     warning = f"SENTRY_URL from {other} is ignored: SENTRY_AUTH_TOKEN is from {home}"
-    chosen["SENTRY_URL"] = choose({source: layers[source] for source in (DEFAULT, home)})[
-        "SENTRY_URL"
-    ]
-    if chosen["SENTRY_URL"].source == DEFAULT and home != ENVIRONMENT:
+    found["SENTRY_URL"] = lookup("SENTRY_URL", {home: layers[home]})
+    if home != ENVIRONMENT and DEFAULT in found["SENTRY_URL"]:
         raise ValueError(f"{warning}. Set both in the same place")
     return warning
 
 
 def load_config(environ: Values, file: EnvFile) -> Config:
     """The configuration, or ValueError, which says what is missing or wrong (never a value)."""
-    layers = read_layers(environ, file)
-    chosen = choose(layers)
-    missing = ", ".join(sorted(VARIABLES.keys() - chosen))
+    layers = {ENVIRONMENT: environ, file.path: file.read()}
+    found = {name: lookup(name, layers) for name in VARIABLES}
+    missing = ", ".join(name for name, (value, _) in found.items() if not value)
     if missing:
         raise ValueError(f"Missing: {missing}. Set it in the client or in {file.path}")
-    warning = keep_url_with_token(chosen, layers)
-    value = {name: setting.value for name, setting in chosen.items()}
-    sources = {name: setting.source for name, setting in chosen.items()}
-    for name, (_, pattern, wrong) in VARIABLES.items():
-        if not re.fullmatch(pattern, value[name], re.A):
-            raise ValueError(f"{name} from {sources[name]} {wrong}")
-    url = re.sub("(/api(/0)?)?/*$", "", value["SENTRY_URL"])
-    if not re.fullmatch(f"https:.*|{LOOPBACK}", url) and value["SENTRY_ALLOW_HTTP"] == "0":
+    warning = keep_url_with_token(found, layers)
+    token, org, project, url, calls, read_only, allow_http = (value for value, _ in found.values())
+    url = re.sub("(/api(/0)?)?/*$", "", url)
+    if not re.fullmatch(f"https:.*|{LOOPBACK}", url) and allow_http == "0":
         raise ValueError("SENTRY_URL sends the token in clear: use https or SENTRY_ALLOW_HTTP=1")
-    return Config(
-        token=value["SENTRY_AUTH_TOKEN"],
-        org=value["SENTRY_ORG"],
-        project=value["SENTRY_PROJECT"],
-        url=url,
-        read_only=value["SENTRY_READ_ONLY"] == "1",
-        calls_per_minute=int(value["SENTRY_MAX_CALLS_PER_MINUTE"]),
-        sources=sources,
-        warning=warning,
-    )
+    sources = {name: source for name, (_, source) in found.items()}
+    return Config(token, org, project, url, read_only == "1", int(calls), sources, warning)
 
 
-# --- 3. Errors: MCPError, SentryError, Cancelled, Answer, map_http_error, map_network_error ------
+# --- 3. Errors: MCPError, SentryError, Answer, map_http_error, map_network_error -----------------
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -256,73 +226,57 @@ class MCPError(Exception):
 
 
 class SentryError(Exception):
-    """The tool failed: answered with a tool result that has isError.
-
-    `wait`: seconds until a call may succeed. `sent`: whether a change may have been made.
-    """
+    """The tool failed: answered with a tool result that has isError."""
 
     def __init__(
-        self,
-        message: str,
-        code: str = "API_ERROR",
-        status: int | None = None,
-        wait: int = 0,
-        sent: bool = False,
+        self, message: str, code: str = "API_ERROR", status: int | None = None, wait: int = 0
     ):
         super().__init__(message)
         self.message = message
         self.code = f"SENTRY_{code}"
         self.status = status
-        self.wait = wait
-        self.sent = sent
-
-
-class Cancelled(Exception):
-    """The call was cancelled, or answered by others: nothing more is sent."""
+        self.wait = wait  # seconds until a call may succeed
+        self.sent = (status or 400) // 100 not in (3, 4)  # whether Sentry may have acted on it
 
 
 FILTERED = "[Filtered]"  # the word of Sentry's own scrubbing
-WEB_PAGE = 1
-ORGANIZATION_TOKEN = 2
 # fmt: off
+WEB_PAGE = ("API_ERROR", "A web page came (HTTP {status}) instead of an answer: something is in "
+    "front of Sentry, a login or proxy. Check SENTRY_URL and the network.")
+USER_TOKEN = " Use a user token with event:read (to resolve: event:write): sntrys_ is for releases."
 #: HTTP status, or the first of its hundred: error code; what happened and what to do next.
 HTTP_ERRORS = {
-    WEB_PAGE: ("API_ERROR", "A web page came instead of an answer (HTTP {status}): something in "
-        "front of Sentry, a login page or proxy. Check SENTRY_URL and the network."),
-    ORGANIZATION_TOKEN: ("AUTH_FAILED",
-        "{token} is an organization's (sntrys_). Use a user token with event:read (to resolve: "
-        "event:write)."),
     200: ("API_ERROR", "No JSON as Sentry sends it. Check SENTRY_URL, or call again in a minute."),
-    300: ("API_ERROR", "Redirected instead of answered (HTTP {status}), which is refused: a login "
-        "page in front of Sentry, or a wrong SENTRY_URL. Look at SENTRY_URL in a browser."),
+    300: ("API_ERROR", "A redirect (HTTP {status}) is refused: to a login? Check SENTRY_URL."),
     400: ("API_ERROR", "Sentry refused the request (HTTP {status}). Correct it and call again."),
-    401: ("AUTH_FAILED", "{token} is not valid. Create a user token with event:read (to resolve: "
-        "event:write)."),
-    403: ("AUTH_FAILED", "{token} is refused for {config}. Check that project, then use a user "
-        "token with event:read (to resolve: event:write)."),
-    404: ("ISSUE_NOT_FOUND",
-        "There is no {subject}. Check it (sentry_search_issues finds ids), and {config}."),
+    401: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is not valid." + USER_TOKEN),
+    403: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is refused for {config}: does that "
+        "project exist?" + USER_TOKEN),
+    404: ("ISSUE_NOT_FOUND", "There is no such issue, organization or environment. Check it "
+        "(sentry_search_issues finds ids), and {config}."),
     410: ("API_ERROR", "Sentry removed this API (HTTP 410). Look for a newer sentry_mcp.py."),
     429: ("RATE_LIMITED", "Sentry's rate limit is reached. Call again after {wait} s."),
     500: ("API_ERROR", "Sentry has a problem (HTTP {status}). Call again in a minute."),
 }
 UNCONFIRMED = "Whether the change was made is unknown: look with sentry_get_issue_detail first."
-#: What urllib3 and requests call a failure: what it is and what to do; whether Sentry may have
-#: got the request.
+EVENT_SEARCHES = ("event must be latest, oldest, recommended, an event id (32 hex digits) or an "
+    "event search such as user.id:42, environment:staging or release:3.2.0.")
+INSTALL = ("Packages beside this file are not seen. Make a venv (python3 -m venv .venv), install "
+    "there (.venv/bin/python -m pip install requests python-dotenv) and start that Python; or "
+    "use: uv run --no-config --script sentry_mcp.py")
+#: What is in the name or words of an exception (the first row that matches counts): what failed
+#: and what to do; whether Sentry may have acted on the request.
 NETWORK_ERRORS = (
     ("SOCKS", "a SOCKS proxy needs the package PySocks. Install it", False),
-    ("CA certificate bundle|client cert|key file|X509|NO_CERTIFICATE",
-        "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE cannot be used: is there such a file? Correct it",
-        False),
-    ("ertificate", "no trust in its certificate. For a private CA set REQUESTS_CA_BUNDLE", False),
-    ("InvalidProxyURL|SchemeUnknown|LocationParse|LocationValue|InvalidURL|InvalidSchema",
-        "the address of the proxy cannot be used. Correct HTTPS_PROXY or ALL_PROXY", False),
-    ("failed: 407", "the proxy wants other credentials (407). Correct HTTPS_PROXY", False),
-    ("Proxy", "the proxy refuses. Check HTTPS_PROXY and NO_PROXY", False),
+    ("ertificate|X509", "no trust in its certificate: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names "
+        "no file with its CA. Set it for a private CA", False),
+    ("Proxy|SchemeUnknown|Location(Parse|Value)|InvalidURL|InvalidSchema", "the proxy refuses "
+        "(407: its login) or its address is wrong. Check HTTPS_PROXY, ALL_PROXY, NO_PROXY", False),
     ("SSL", "no TLS came about. Does this port speak http? Check SENTRY_URL", False),
     ("NameRes|NewConn|ConnectTime", "no connection. Check SENTRY_URL and the network", False),
     ("[Tt]imeout|timed out", "it did not answer in time. Call again later", True),
-    ("Decod", "its answer cannot be decompressed: a proxy? Call again", True),
+    ("Decod|packed", "its answer is packed twice or cannot be decompressed. Check proxies", True),
+    ("large", "its answer is over 8 MiB or has too many parts. Open the issue in Sentry", True),
     ("", "it closed the connection before its answer was complete. Call again", True),
 )
 # fmt: on
@@ -330,9 +284,8 @@ NETWORK_ERRORS = (
 
 def integer(value: object) -> int | None:
     """The whole number that Sentry sends, as such or as a string; else None."""
-    if not re.fullmatch("-?[0-9]{1,18}", str(value)):
-        return None
-    return int(str(value))
+    digits = str(value)
+    return int(digits) if re.fullmatch("-?[0-9]{1,18}", digits) else None
 
 
 class Answer(NamedTuple):
@@ -343,67 +296,63 @@ class Answer(NamedTuple):
     body: Any  # JSON of any shape, or text
 
     def limit_reset(self) -> float:
-        """Seconds until Sentry's rate limit allows a request: 0.0 if it does, or does not tell."""
-        at_least = float(self.status == 429)
-        if not at_least and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
+        """Seconds until Sentry's rate limit allows a request, at least 1; 0.0 if it does now."""
+        if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0.0
         wait = integer(self.headers.get("Retry-After"))  # rare, and from proxies
-        reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset"))  # a UTC epoch, or "None"
-        if wait is None and reset is not None:
-            return max(reset - time.time(), at_least)
-        return max(wait or 0, at_least)
+        reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # an epoch, or "None"
+        return max(reset - time.time() if wait is None else wait, 1.0)
 
 
-def quoted(words: str, limit: int = 300) -> str:
-    """What others wrote, as it may stand at the end of a message: on one line, in quotes."""
-    shown = [c if c.isprintable() else " " for c in words[: 4 * limit]]
-    line = " ".join("".join(shown).split())
-    return '"' + line[:limit].replace('"', "'") + '"'
+def quoted(words: str) -> str:
+    """What others wrote, as it may end a message: on one line, without controls, in quotes."""
+    line = " ".join(words[:1200].split())
+    shown = "".join(filter(str.isprintable, line))
+    return '"' + shown[:300].replace('"', "'") + '"'
 
 
 def reason(body: Any) -> str:
-    """Why Sentry refuses, from a body of any shape; "" if it says nothing."""
-    for key in ("detail", "message"):  # either one, or the second within the first
+    """Why Sentry refuses: the text of {"detail": text}, {"message": text} or {"detail":
+    {"message": text}}, else the whole body; "" if that is empty."""
+    for key in ("detail", "message"):
         if isinstance(body, dict):
             body = body.get(key) or body
     return str(body or "").strip()
 
 
-def map_http_error(answer: Answer, config: Config, subject: str) -> SentryError:
-    """The error for an answer that is of no use. `subject`: what a 404 says is not there."""
+def map_http_error(answer: Answer, config: Config) -> SentryError:
+    """The error for an answer that is of no use."""
     status = answer.status
-    family = min(max(status // 100, 2), 5) * 100
-    if status == 408:
-        family = 500
-    words = reason(answer.body).replace(config.token, FILTERED)
+    hundred = min(max(status // 100, 2), 5) * 100  # 418: 400, and 999: 500
+    code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[hundred])
+    words = reason(answer.body)
     is_page = words.startswith("<")
-    kind = status if status in HTTP_ERRORS else family
-    if status in (401, 403) and config.token.startswith("sntrys_"):
-        kind = ORGANIZATION_TOKEN
-    elif is_page and family < 500:
-        kind = WEB_PAGE
-    code, message = HTTP_ERRORS[kind]
-    wait = ceil(answer.limit_reset()) if status == 429 else 0
-    token = f"SENTRY_AUTH_TOKEN from {config.sources['SENTRY_AUTH_TOKEN']}"
-    text = message.format(status=status, subject=subject, config=config, token=token, wait=wait)
+    if is_page and hundred < 500:
+        code, message = WEB_PAGE
+    wait = ceil(answer.limit_reset())
+    source = config.sources["SENTRY_AUTH_TOKEN"]
+    text = message.format(status=status, config=config, source=source, wait=wait)
     location = answer.headers.get("Location", "")
     host = re.match(r"https?://([\w.-]{1,100}(:\d{1,5})?)(?=[/?#]|$)", location, re.A)
-    if host and config.token not in host[1]:
+    if host:
         text += f" It names the host {quoted(host[1])}"
-    elif words and family > 200 and not is_page:
+    elif words and hundred > 200 and not is_page:
         text += f" Sentry says: {quoted(words)}"
-    return SentryError(text, code, status, wait, sent=family in (200, 500))
+    return SentryError(text, code, status, wait)
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
     """The error for a request without an answer."""
     words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
-    _, problem, sent = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
+    rows = [row for row in NETWORK_ERRORS if re.search(row[0], words)]
+    _, problem, sent = rows[0]
     text = f"Cannot use {url}: {problem}."
     openssl = re.search(r"certificate verify failed: ([^(]+)", words)
     if openssl:
         text += f" OpenSSL says: {quoted(openssl[1])}"
-    return SentryError(text, sent=sent)
+    mapped = SentryError(text)
+    mapped.sent = sent
+    return mapped
 
 
 # --- 4. Limits: SlidingWindowLimiter, Deadline, Background ---------------------------------------
@@ -412,16 +361,12 @@ Clock = Callable[[], float]
 
 
 class SlidingWindowLimiter:
-    """At most `limit` calls in any window of `period` seconds. Thread-safe; never waits itself.
+    """At most `limit` calls in any 60 s: a call exactly 60 s old is out of them. Thread-safe."""
 
-    The window is half-open: a call exactly one period old is out of it.
-    """
-
-    def __init__(self, limit: int, period: float = 60.0, clock: Clock = time.monotonic) -> None:
-        self._period = period
+    def __init__(self, limit: int, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._ends = deque[float](maxlen=limit)  # when each of the last calls is out of the window
+        self._ends = deque[float](maxlen=limit)  # when each of the last calls is out of the minute
 
     def acquire(self) -> float:
         """Take one call and return 0.0, or take none and return the seconds until one is free."""
@@ -429,12 +374,12 @@ class SlidingWindowLimiter:
             now = self._clock()
             if len(self._ends) == self._ends.maxlen and self._ends[0] > now:
                 return self._ends[0] - now
-            self._ends.append(now + self._period)  # the oldest makes room
+            self._ends.append(now + 60.0)  # the oldest makes room
             return 0.0
 
 
 class Deadline:
-    """The time that a call has, in seconds; `over` is set once it is answered or cancelled."""
+    """The time that a call has: none is left once it is `over`, answered or cancelled."""
 
     def __init__(self, seconds: float = CALL_SECONDS, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -442,23 +387,15 @@ class Deadline:
         self.over = threading.Event()
 
     def seconds_left(self) -> float:
-        return self._end - self._clock()
-
-    def remaining(self) -> float:
-        """Seconds left, which may be negative; Cancelled if the call is over."""
-        if self.over.is_set():
-            raise Cancelled
-        return self.seconds_left()
+        return 0.0 if self.over.is_set() else self._end - self._clock()
 
     def wait(self, seconds: float) -> None:
-        """Sleep for Sentry's rate limit; Cancelled if the call is over before that. A wait for
-        which there is no time is refused before it begins: RATE_LIMITED."""
-        if seconds > min(MAX_WAIT_SECONDS, self.remaining() - 1):
+        """Sleep, but not longer than the call lasts; RATE_LIMITED at once if that is too short."""
+        if seconds > self.seconds_left() - 1:
             wait = ceil(seconds)
             text = f"Sentry's rate limit is reached: nothing was sent. Call again after {wait} s."
             raise SentryError(text, "RATE_LIMITED", 429, wait)
-        if self.over.wait(seconds):
-            raise Cancelled
+        self.over.wait(seconds)
 
 
 class Background:
@@ -466,9 +403,7 @@ class Background:
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
-        self._done = threading.Event()
-        self._value: Any = None
-        self._error: BaseException | None = None
+        self._outcome = SimpleQueue[Any]()  # what it returns, or the exception that it raises
         try:
             threading.Thread(target=self._run, daemon=True).start()
         except RuntimeError:
@@ -476,18 +411,16 @@ class Background:
 
     def _run(self) -> None:
         try:
-            self._value = self._function()
-        except (Exception, SystemExit) as error:
-            self._error = error
-        self._done.set()
+            self._outcome.put(self._function())
+        except Exception as error:
+            self._outcome.put(error)
 
     def result(self, timeout: float | None = None) -> Any:
-        """What the function returns, or raises; TimeoutError after `timeout` seconds."""
-        if not self._done.wait(timeout):
-            raise TimeoutError
-        if self._error:
-            raise self._error
-        return self._value
+        """What the function returns or raises, once; or Empty after `timeout` seconds."""
+        outcome = self._outcome.get(timeout=timeout)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 # --- 5. Transport: Transport, the one function that uses the network ------------------------------
@@ -501,38 +434,29 @@ def new_session(config: Config) -> "requests.Session":
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    class OneHostSession(requests.Session):
-        def get_redirect_target(self, resp: "requests.Response") -> None:
-            """None is followed; with allow_redirects=False alone, its whole body would be read."""
-
     def authorize(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         request.headers["Authorization"] = f"Bearer {config.token}"
         return request
 
-    session = OneHostSession()
+    session = requests.Session()
+    # No answer redirects: with allow_redirects=False alone, requests reads its whole body.
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.auth = authorize  # a header alone would be replaced by one of ~/.netrc
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip"})
     session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
-    if re.fullmatch(LOOPBACK, config.url):  # what stays on this machine takes no proxy
-        session.trust_env = False
-    retry = Retry(
-        total=2,
-        read=1,
-        other=0,
-        allowed_methods=("GET",),
-        status_forcelist=(502, 503, 504),
-        backoff_factor=0.2,
-        respect_retry_after_header=False,
-        raise_on_status=False,
-    )
+    session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # on this machine without a proxy
+    # Two repetitions of what got no connection, and of a GET after 502; one if the answer is lost.
+    retry = Retry(2, read=1, other=0, allowed_methods=["GET"], backoff_factor=0.2)
+    retry.status_forcelist = (502, 503, 504)
+    retry.respect_retry_after_header = False  # it may say a day
+    retry.raise_on_status = False  # the last answer is told as any other
     session.mount(config.url, HTTPAdapter(1, 2 * MAX_RUNNING, retry))
     return session
 
 
 def integer_or_digits(digits: str) -> int | str:
-    """A number, or its digits where JavaScript could not count that far."""
-    return int(digits) if len(digits) <= 16 else digits
+    return int(digits) if len(digits) < 17 else digits  # JavaScript cannot count that far
 
 
 class Transport:
@@ -553,51 +477,43 @@ class Transport:
         held = self._held_until - time.monotonic()
         if held > 0:
             deadline.wait(held)
-        left = deadline.remaining()
+        left = deadline.seconds_left()
         if left < 0.1:
             raise SentryError("No time is left for this call: nothing was sent. Call again.")
-        if method == "GET":
-            left /= 2  # it may be repeated
         timeout = (min(CONNECT_SECONDS, left), min(READ_SECONDS, left))
         request = partial(self._session.request, timeout=timeout, stream=True)
         try:
             with request(method, f"{self.config.url}/api/0/{path}", **content) as response:
-                received = self._read(deadline, response)
+                body = self._parse(self._read(deadline, response))
         except (HTTPError, OSError, ValueError) as error:  # OSError: those of requests too
             raise map_network_error(error, self.config.url) from error
-        answer = Answer(response.status_code, response.headers, self._parse(received))
+        answer = Answer(response.status_code, response.headers, body)
         wait = answer.limit_reset()
         if 0 < wait <= MAX_WAIT_SECONDS:  # beyond it may be nonsense: a 429 will tell
             self._held_until = time.monotonic() + wait
         return answer
 
     def _read(self, deadline: Deadline, response: "requests.Response") -> bytearray:
-        """The body, decompressed at most once. Hints (1xx) and redirects have none for us: left
-        alone, their connection is closed."""
+        """The body, decompressed once. That of 1xx and redirects is left, and closes them."""
         received = bytearray()
         if response.status_code // 100 in (1, 3):
             return received
         if response.headers.get("Content-Encoding", "gzip") not in ("gzip", "identity"):
-            text = "Sentry's answer is packed in a way that was not asked for. Is there a proxy?"
-            raise SentryError(text, sent=True)
+            raise ValueError("packed in a way that was not asked for")
         while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
             received += piece
-            if deadline.remaining() < 0:
+            if deadline.seconds_left() <= 0:
                 raise TimeoutError("timed out")
             if len(received) > BODY_BYTES:
-                text = f"Sentry's answer is over {BODY_BYTES >> 20} MiB. Open the issue in Sentry."
-                raise SentryError(text, sent=True)
+                raise ValueError("too large")
         return received
 
     def _parse(self, received: bytearray) -> Any:
-        """JSON, without the token and with long numbers and NaN as text; or else the text."""
+        """JSON without the token, NaN and numbers too long for JavaScript as text; or the text."""
         if sum(map(received.count, (b"[", b"{", b","))) > BODY_VALUES:
-            text = "Sentry's answer has too many parts. Open the issue in Sentry."
-            raise SentryError(text, sent=True)
+            raise ValueError("too large")
         with self._parsing:
-            text = received.decode(errors="replace")
-            if len(self.config.token) > 7:  # a shorter one could be part of JSON
-                text = text.replace(self.config.token, FILTERED)
+            text = received.decode(errors="replace").replace(self.config.token, FILTERED)
             try:
                 return json.loads(text, parse_constant=str, parse_int=integer_or_digits)
             except (ValueError, RecursionError):
@@ -618,22 +534,12 @@ def records(value: Any, *path: str) -> list[Object]:
     """The objects of the JSON list at the end of a path of keys."""
     for key in path:
         value = record(value).get(key)
-    if not isinstance(value, list):
-        return []
-    return [item for item in value if isinstance(item, dict)]
+    items = value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, dict)]
 
 
 EVENT_ID = "[0-9a-f]{32}"
 EVENT_NAME = "latest|oldest|recommended"
-EVENT_SEARCHES = (
-    "event must be latest, oldest, recommended, an event id (32 hex digits) or an event search "
-    "such as user.id:42, environment:staging or release:3.2.0."
-)
-INSTALL = (
-    "Packages beside this file are not seen. Make a venv (python3 -m venv .venv), install there "
-    "(.venv/bin/python -m pip install requests python-dotenv) and start that Python; or use: "
-    "uv run --no-config --script sentry_mcp.py"
-)
 
 
 class Setup:
@@ -650,39 +556,32 @@ class Setup:
     def transport(self) -> Transport:
         """The transport; or NOT_CONFIGURED, and the next call looks again."""
         with self._lock:
-            if self._transport is None:
-                config = self._load()
+            if self._transport:
+                return self._transport
+            os.environ.pop("SSLKEYLOGFILE", None)  # requests would have the keys of TLS written
+            try:
+                config = load_config(self._environ, self.file)
                 self._transport = Transport(config)
-                self.token = config.token
+            except ValueError as error:
+                raise SentryError(f"{error}.", "NOT_CONFIGURED") from error
+            except (Exception, SystemExit) as error:  # of a package: anything may go wrong in it
+                text = f"A package cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
+                raise SentryError(text, "NOT_CONFIGURED") from error
+            self.token = config.token
+            if config.warning:
+                self.log(f"sentry_mcp: {config.warning}\n")
             return self._transport
 
-    def _load(self) -> Config:
-        # From its import on, requests would have the keys of TLS written to this file.
-        os.environ.pop("SSLKEYLOGFILE", None)
-        try:
-            import dotenv  # noqa: F401
-            import requests  # noqa: F401
-        except (Exception, SystemExit) as error:  # anything may go wrong in there
-            text = f"A package cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
-            raise SentryError(text, "NOT_CONFIGURED") from error
-        try:
-            config = load_config(self._environ, self.file)
-        except ValueError as error:
-            raise SentryError(f"{error}.", "NOT_CONFIGURED") from error
-        if config.warning:
-            self.log(f"sentry_mcp: {config.warning}\n")
-        return config
-
     def is_read_only(self) -> bool:
-        """SENTRY_READ_ONLY. False for a file that cannot be read: it lets no call through."""
+        """SENTRY_READ_ONLY. False while that cannot be read: then every call fails anyway."""
         if self._transport:
             return self._transport.config.read_only
-        reading = Background(partial(read_layers, self._environ, self.file))
         try:
-            layers: Layers = reading.result(FILE_SECONDS)
+            in_file = Background(self.file.read).result(FILE_SECONDS)
+            layers = {ENVIRONMENT: self._environ, self.file.path: in_file}
+            return lookup("SENTRY_READ_ONLY", layers)[0] == "1"
         except Exception:  # dotenv, which is imported here, may be anything
             return False
-        return choose(layers)["SENTRY_READ_ONLY"].value == "1"
 
 
 class Sentry:
@@ -693,12 +592,12 @@ class Sentry:
         self._deadline = deadline
         self.config = self._transport.config
         self.log = setup.log
+        self._issues = f"organizations/{self.config.org}/issues/"
 
     def begin(self) -> None:
         """Take one call from this server's own limit, or raise RATE_LIMITED."""
-        delay = self._transport.limiter.acquire()
-        if delay:
-            wait = ceil(delay)
+        wait = ceil(self._transport.limiter.acquire())
+        if wait:
             text = f"SENTRY_MAX_CALLS_PER_MINUTE={self.config.calls_per_minute} reached."
             raise SentryError(f"{text} Call again in {wait} s.", "RATE_LIMITED", 429, wait)
 
@@ -707,56 +606,53 @@ class Sentry:
         project = self.config.project
         key = "project" if project.isdigit() else "projectSlug"
         params |= {key: project, "collapse": ["filtered", "unhandled"]}
-        return self.request(
-            "GET", self._path(), "such organization (or environment)", params=params
-        )
+        return self.request("GET", self._issues, params=params)
 
     def issue(self, issue_id: str, may_be_silent: bool = False) -> Object:
-        """An issue of the project. `may_be_silent`: it need not say of which project it is."""
-        issue: Object = self.request("GET", self._path(issue_id), f"issue {issue_id}").body
+        """An issue of the project. `may_be_silent`: it need not name its project."""
+        issue: Object = self.request("GET", f"{self._issues}{issue_id}/").body
         if not self.in_project(issue, may_be_silent):
             text = f"Issue {issue_id} is not known to be in {self.config}. No other is open."
             raise SentryError(text, "ISSUE_NOT_FOUND", 404)
         return issue
 
     def issue_and_event(self, issue_id: str, event: str) -> tuple[Object, Object]:
-        """The issue and, side by side, one of its events; {} if there is no such event."""
+        """The issue and, read at the same time, one of its events; {} if it has none such."""
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, may_be_silent=True)
         found: Object = beside.result()
-        project = str(record(issue, "project").get("id") or self.config.project)  # or a slug
-        if project.isdigit() and str(found.get("projectID") or project) != project:
-            found = {}  # of another project
+        ours = str(record(issue, "project").get("id") or self.config.project)  # or a slug
+        if ours.isdigit() and str(found.get("projectID") or ours) != ours:
+            return issue, {}
         return issue, found
 
     def _event(self, issue_id: str, event: str) -> Object:
-        """An event by its name or id, or the newest that a search finds. (Rows of the list lack
-        the release and the user's report, hence the id alone.)"""
-        path = self._path(issue_id, "events")
+        """An event by name or id, or the newest that a search finds: its row lacks the release."""
+        path = f"{self._issues}{issue_id}/events/"
         try:
             if ":" in event:
                 params = {"query": event, "per_page": 1}
-                rows = records(self.request("GET", path, "such issue", params=params).body)
+                rows = records(self.request("GET", path, params=params).body)
                 event = str(rows[0].get("eventID")) if rows else ""
-            if not re.fullmatch(f"{EVENT_ID}|{EVENT_NAME}", event):
-                return {}
-            return record(self.request("GET", f"{path}{event}/", "such event").body)
+                if not re.fullmatch(EVENT_ID, event):
+                    return {}
+            return record(self.request("GET", f"{path}{event}/").body)
         except SentryError as error:
             if error.status == 404:
                 return {}
             if error.status == 400 and ":" in event:
-                text = f"{EVENT_SEARCHES} {error.message}"
-                raise SentryError(text, "INVALID_ARGUMENT", 400) from error
+                error.code = "SENTRY_INVALID_ARGUMENT"
+                error.message = f"{EVENT_SEARCHES} {error.message}"
             raise
 
     def update(self, issue_id: str, change: Object) -> Object:
-        """Change an issue, once; returns the issue as it is then. Says so if that is unknown."""
-        path = self._path(issue_id)
+        """Change an issue, once, and return it. An error says so if it may have been changed."""
+        path = f"{self._issues}{issue_id}/"
         after = None
         try:
-            after = self.request("PUT", path, "such issue", json=change).body
+            after = self.request("PUT", path, json=change).body
             if not after:  # 204
-                after = self.request("GET", path, "such issue").body
+                after = self.request("GET", path).body
             return record(after)
         except SentryError as error:
             if error.sent or after is not None:
@@ -765,34 +661,26 @@ class Sentry:
 
     def comment(self, issue_id: str, text: str) -> None:
         """Post a comment on an issue, once."""
-        self.request("POST", self._path(issue_id, "notes"), "such issue", json={"text": text})
+        self.request("POST", f"{self._issues}{issue_id}/notes/", json={"text": text})
 
     def in_project(self, issue: Object, unknown: bool) -> bool:
-        """Whether the issue is of the configured project; `unknown` where it does not say."""
+        """Whether an issue is of the configured project; `unknown` if it names no project."""
         project = record(issue, "project")
-        known = [str(project[key]) for key in ("id", "slug") if project.get(key)]
-        return self.config.project in known if known else unknown
+        names = [str(project[key]) for key in ("id", "slug") if project.get(key)]
+        return self.config.project in names if names else unknown
 
-    def request(self, method: str, path: str, subject: str, **content: Any) -> Answer:
-        """An answer with JSON: a list if there are params, else an object; or SentryError.
-
-        After a 429 one wait and one repetition, of a PUT or POST too: Sentry refuses before it
-        acts. `subject`: what a 404 says is not there.
-        """
+    def request(self, method: str, path: str, **content: Any) -> Answer:
+        """An answer with JSON: a list if there are params, else an object; or SentryError. After
+        a 429 anything is sent once more, for Sentry refuses before it acts (`send` waits first)."""
         send = partial(self._transport.send, self._deadline, method, path, **content)
         answer = send()
         if answer.status == 429 and answer.limit_reset() <= MAX_WAIT_SECONDS:
             answer = send()
-        if answer.status == 204 and method != "GET":
-            return answer._replace(body={})
-        expected = list if "params" in content else dict
-        is_empty = answer.body == {} or not isinstance(answer.body, expected)
-        if is_empty or not 200 <= answer.status < 300:
-            raise map_http_error(answer, self.config, subject)
+        is_json = isinstance(answer.body, list if "params" in content else dict)
+        is_done = answer.status == 204 and method != "GET"  # without content
+        if not 200 <= answer.status < 300 or not (is_json or is_done):
+            raise map_http_error(answer, self.config)
         return answer
-
-    def _path(self, *below: str) -> str:
-        return "/".join(("organizations", self.config.org, "issues", *below, ""))
 
 
 # --- 7. Privacy: clean, clean_code, clean_place, mask, hide_names --------------------------------
@@ -1393,7 +1281,9 @@ CHANGES: dict[str, Object] = {
     "resolvedInNextRelease": {"status": "resolved", "statusDetails": {"inNextRelease": True}},
     "ignored": {"status": "ignored", "substatus": "archived_until_escalating"},
 }
-OTHERWISE = "It is resolved in another way than asked (see statusDetails): a pin is not undone."
+OTHERWISE = (
+    "It is resolved in another way than asked: see statusDetails. A pinned resolution stays."
+)
 USUAL_CRUMBS = 30
 
 
@@ -1915,7 +1805,7 @@ class Log(io.TextIOBase):
         self.left -= len(data)
         try:
             Background(partial(os.write, 2, data)).result(LOG_SECONDS)
-        except (OSError, TimeoutError):
+        except (OSError, Empty):
             self.left = 0  # nobody listens
         return len(words)
 
@@ -1987,6 +1877,8 @@ class Server:
                 if not self._changed.wait_for(self._may_start, timeout=1):
                     continue
                 request = self._waiting.popleft()
+                if request.deadline.over.is_set():
+                    continue
                 self._running.add(request)
             Background(partial(self._serve, request))
 
@@ -1994,10 +1886,7 @@ class Server:
         """Answer the request, whatever happens."""
         outcome: Outcome = None
         try:
-            request.deadline.remaining()  # Cancelled, if it was while it waited
             outcome = self._protocol.answer(request)
-        except Cancelled:
-            pass
         except MCPError as error:
             outcome = error
         except SentryError as error:
@@ -2059,7 +1948,7 @@ def check(setup: Setup) -> Iterator[str]:
         config = sentry.config
         yield from (f"      {name} is from {config.sources[name]}" for name in VARIABLES)
         step = f"server and token, {config.url}"
-        told = record(sentry.request("GET", "", "Web API of Sentry").body, "auth").get("scopes")
+        told = record(sentry.request("GET", "").body, "auth").get("scopes")
         scopes = [str(scope) for scope in told] if isinstance(told, list) else []
         yield f"ok    {step}: scopes {quoted(' '.join(scopes) or 'unknown')}"
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"

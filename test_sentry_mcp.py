@@ -2498,6 +2498,7 @@ class TestServerFromOutside:
         self, sentry: FakeSentry, tmp_path: Path
     ) -> None:
         code = "import os\nprint('noise')\nos.write(1, b'more noise')\n"
+        code += "def dotenv_values(**_): return {}\n"
         (tmp_path / "dotenv.py").write_text(code, encoding="utf-8")
         with Client(settings(sentry, PYTHONPATH=str(tmp_path))) as client:
             assert client.call_tool(SEARCH)["totalCount"] == 2
@@ -2978,7 +2979,7 @@ class TestConfiguration:
         monkeypatch.chdir(HERE)
         file = m.EnvFile("")
         assert file.path == str(tmp_path / ".env")
-        assert file.read() == ""
+        assert file.read() == {}
         write_env(tmp_path / ".env", CONFIGURED)
         assert m.load_config({}, file).org == "acme"
 
@@ -2993,15 +2994,15 @@ class TestConfiguration:
         assert m.EnvFile("").path == str(tmp_path / "real" / ".env")
 
     def test_a_file_that_is_not_utf_8_is_told(self, load: Callable, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="not UTF-8") as caught:
+        with pytest.raises(ValueError, match="in UTF-8") as caught:
             load(CONFIGURED, b"SENTRY_ORG=\xff\xfe")
         assert str(tmp_path / "test.env") in str(caught.value)
 
     def test_a_folder_is_told(self, tmp_path: Path) -> None:
-        assert "is a folder" in unreadable(str(tmp_path))
+        assert "Is a directory" in unreadable(str(tmp_path))
 
     def test_a_file_that_was_asked_for_has_to_be_there(self, tmp_path: Path) -> None:
-        assert "cannot be read: No such file" in unreadable(str(tmp_path / "missing.env"))
+        assert "No such file" in unreadable(str(tmp_path / "missing.env"))
 
     @needs_link
     def test_a_link_in_a_circle_or_to_nowhere_is_told(
@@ -3025,7 +3026,7 @@ class TestConfiguration:
         os.mkfifo(pipe)
         lines = "".join(f"{name}={value}\n" for name, value in CONFIGURED.items())
         file = m.EnvFile(str(pipe))
-        in_threads(lambda: file.read(), 3, lambda: pipe.write_text(lines))
+        in_threads(file.read, 3, lambda: pipe.write_text(lines))
         assert m.load_config({}, file).token == TOKEN
 
     @pytest.mark.parametrize("count", range(4))
@@ -3146,8 +3147,8 @@ STATUS_CASES = [
     pytest.param(400, API_ERROR, ["(HTTP 400)", "Correct it"], True, False, id="400"),
     pytest.param(401, AUTH, [OURS, "not valid", "event:read"], True, False, id="401"),
     pytest.param(403, AUTH, [OURS, "event:read", "acme", "shop-api"], True, False, id="403"),
-    pytest.param(404, NOT_FOUND, ["no issue 4501", SEARCH, HOST], True, False, id="404"),
-    pytest.param(408, API_ERROR, ["(HTTP 408)", "in a minute"], True, True, id="408"),
+    pytest.param(404, NOT_FOUND, ["no such issue", SEARCH, HOST], True, False, id="404"),
+    pytest.param(408, API_ERROR, ["(HTTP 408)", "Correct it"], True, False, id="408"),
     pytest.param(410, API_ERROR, ["newer sentry_mcp.py"], True, False, id="410"),
     pytest.param(418, API_ERROR, ["(HTTP 418)", "Correct it"], True, False, id="418"),
     pytest.param(429, LIMITED, ["Call again after 7 s"], True, False, id="429"),
@@ -3168,8 +3169,6 @@ REASONS = [
     pytest.param('say "x"\n\u2028FAIL  x', "say 'x' FAIL x", id="quotes and line breaks"),
     pytest.param("{braces} {0}", "{braces} {0}", id="braces"),
     pytest.param("x" * 100_000, "x" * 300, id="long"),
-    pytest.param(f"a {TOKEN} b", "a [Filtered] b", id="the token"),
-    pytest.param("x" * 280 + TOKEN, "x" * 280 + "[Filtered]", id="the token, before it is cut"),
     pytest.param(5, "5", id="number"),
     pytest.param(True, "True", id="boolean"),
     *(pytest.param(empty, None, id=f"empty: {empty!r}") for empty in (None, "", [], {}, 0)),
@@ -3183,17 +3182,14 @@ LOCATIONS = [
     pytest.param("//elsewhere.example/", None, id="no scheme"),
     pytest.param("https://else where/", None, id="blank"),
     pytest.param('https://x"y/', None, id="quote"),
-    pytest.param(f"https://{TOKEN}.example/", None, id="token"),
     pytest.param(f"https://{'x' * 101}/", None, id="long"),
     pytest.param("", None, id="none"),
 ]
 
 
-def http_error(
-    status: int, body: Any, token: str = TOKEN, location: str = "", wait: Any = 0
-) -> Any:
+def http_error(status: int, body: Any, location: str = "", wait: Any = 0) -> Any:
     answer = m.Answer(status, {"Location": location, "Retry-After": str(wait)}, body)
-    return m.map_http_error(answer, configured(SENTRY_AUTH_TOKEN=token), "issue 4501")
+    return m.map_http_error(answer, configured())
 
 
 POOL = urllib3.HTTPSConnectionPool("certificates.proxy.example")
@@ -3231,43 +3227,51 @@ NETWORK_CASES = [
         False,
         id="SOCKS",
     ),
-    pytest.param(OSError(NO_BUNDLE), "REQUESTS_CA_BUNDLE or CURL", False, id="no CA bundle"),
+    pytest.param(
+        OSError(NO_BUNDLE),
+        "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file",
+        False,
+        id="no CA bundle",
+    ),
     pytest.param(
         OSError("Could not find the TLS certificate file, invalid path: /x client cert"),
-        "REQUESTS_CA_BUNDLE or CURL",
+        "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file",
         False,
         id="no client certificate",
     ),
     pytest.param(
         ssl.SSLError(136, "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"),
-        "REQUESTS_CA_BUNDLE or CURL",
+        "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file",
         False,
         id="CA bundle without a certificate",
     ),
     pytest.param(untrusted("unable to get local issuer certificate"), "no trust", False, id="CA"),
     pytest.param(untrusted("certificate has expired"), "no trust", False, id="expired"),
     pytest.param(untrusted("Hostname mismatch, x"), "no trust", False, id="other host"),
-    pytest.param(tunnel("407 Proxy Authentication Required"), "(407)", False, id="proxy: 407"),
+    pytest.param(
+        tunnel("407 Proxy Authentication Required"), "(407: its login)", False, id="proxy: 407"
+    ),
     pytest.param(tunnel("403 Forbidden"), "the proxy refuses", False, id="proxy: 403"),
     pytest.param(
         FAILED.InvalidProxyURL("Please check proxy URL. It is malformed and could be missing"),
-        "address of the proxy",
+        "its address is wrong",
         False,
         id="proxy without a host",
     ),
     pytest.param(
         FAILED.InvalidURL(URL3.ProxySchemeUnknown("nonsense")),
-        "address of the proxy",
+        "its address is wrong",
         False,
         id="proxy of no known scheme",
     ),
-    pytest.param(URL3.LocationParseError("http://["), "address of the proxy", False, id="parse"),
+    pytest.param(URL3.LocationParseError("http://["), "its address is wrong", False, id="parse"),
     pytest.param(
-        FAILED.InvalidURL("Failed to parse: http://["), "address of the proxy", False, id="invalid"
+        FAILED.InvalidURL("Failed to parse: http://["),
+        "its address is wrong",
+        False,
+        id="invalid",
     ),
-    pytest.param(
-        URL3.LocationValueError("No host specified."), "of the proxy", False, id="no host"
-    ),
+    pytest.param(URL3.LocationValueError("No host specified."), "its address", False, id="no host"),
     pytest.param(retried(FAILED.SSLError, PLAIN), "speak http?", False, id="TLS on a plain port"),
     pytest.param(retried(FAILED.ConnectionError, REFUSED), "no connection", False, id="refused"),
     pytest.param(retried(FAILED.ConnectionError, UNKNOWN), "no connection", False, id="no name"),
@@ -3285,6 +3289,8 @@ NETWORK_CASES = [
         FAILED.ContentDecodingError(URL3.DecodeError("x")), "decompressed", True, id="decoding"
     ),
     pytest.param(URL3.DecodeError("failed to decode it"), "decompressed", True, id="no gzip"),
+    pytest.param(ValueError("packed in a way"), "packed twice", True, id="packed"),
+    pytest.param(ValueError("too large"), "over 8 MiB or has too many parts", True, id="large"),
     pytest.param(FAILED.ConnectionError(LOST), "closed the connection", True, id="lost"),
     pytest.param(retried(FAILED.ConnectionError, LOST), "closed the connection", True, id="gone"),
     pytest.param(
@@ -3315,9 +3321,8 @@ def foreign_exceptions() -> Iterator[Exception]:
 
 class TestErrors:
     def test_every_row_has_a_case_here(self) -> None:
-        special = {m.WEB_PAGE, m.ORGANIZATION_TOKEN}
         covered = {case.values[0] for case in STATUS_CASES} | {300}
-        assert set(m.HTTP_ERRORS) - special - covered == set()
+        assert set(m.HTTP_ERRORS) - covered == set()
         told = [str(m.map_network_error(case.values[0], HOST)) for case in NETWORK_CASES]
         rows = [row for row in m.NETWORK_ERRORS if not any(row[1] in text for text in told)]
         assert rows == []
@@ -3372,11 +3377,10 @@ class TestErrors:
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_an_organization_token_is_explained(self, status: int) -> None:
-        for body in (None, "<html>"):
-            error = http_error(status, body, "sntrys_x")
-            assert (error.code, error.status) == (AUTH, status)
-            assert "user token" in error.message and "sntrys_" in error.message
-        assert "organization's" not in http_error(404, None, "sntrys_x").message
+        error = http_error(status, None)
+        assert (error.code, error.status) == (AUTH, status)
+        assert "user token" in error.message and "sntrys_" in error.message
+        assert "user token" not in http_error(404, None).message
 
     @pytest.mark.parametrize("location, named", LOCATIONS)
     def test_a_redirect_names_a_host_and_nothing_else(
@@ -3445,7 +3449,6 @@ WINDOWS = [
 #: Seconds that a call has left, seconds to wait: what retryAfter says, or None if it waits.
 REFUSALS = [
     pytest.param(50, 30.0, None, id="thirty seconds"),
-    pytest.param(50, 30.5, 31, id="more than thirty"),
     pytest.param(20, 19.0, None, id="as much as there is"),
     pytest.param(20, 19.5, 20, id="more than there is"),
     pytest.param(1, 0.5, 1, id="nothing left"),
@@ -3457,7 +3460,7 @@ class TestLimits:
     @pytest.mark.parametrize("limit, calls", WINDOWS)
     def test_a_window_is_half_open(self, limit: int, calls: list[tuple[float, float]]) -> None:
         now = [0.0]
-        limiter = m.SlidingWindowLimiter(limit, 60.0, lambda: now[0])
+        limiter = m.SlidingWindowLimiter(limit, lambda: now[0])
         for at, delay in calls:
             now[0] = at
             assert limiter.acquire() == delay, f"at {at}"
@@ -3476,7 +3479,7 @@ class TestLimits:
         assert [at for at, later in zip(taken, taken[3:]) if later - at < 60 - 1e-6] == []  # noqa: B905
 
     def test_threads_take_exactly_as_many_as_there_are(self) -> None:
-        limiter, taken = m.SlidingWindowLimiter(500, 60.0, lambda: 0.0), []
+        limiter, taken = m.SlidingWindowLimiter(500, lambda: 0.0), []
 
         def take() -> None:
             taken.extend(limiter.acquire() for _ in range(200))
@@ -3487,10 +3490,10 @@ class TestLimits:
     def test_a_call_has_less_than_a_client_waits(self) -> None:
         clock = Clock()
         made = m.Deadline(clock=clock)
-        assert made.remaining() == made.seconds_left() == m.CALL_SECONDS
+        assert made.seconds_left() == m.CALL_SECONDS
         assert m.CALL_SECONDS + m.OVERTIME_SECONDS + 2 <= 55
         clock.now += 60
-        assert made.remaining() == m.CALL_SECONDS - 60
+        assert made.seconds_left() == m.CALL_SECONDS - 60
 
     @pytest.mark.parametrize("left, seconds, told", REFUSALS)
     def test_a_wait_for_which_there_is_no_time_is_refused_before_it_begins(
@@ -3506,23 +3509,22 @@ class TestLimits:
         assert (caught.value.wait, caught.value.status, caught.value.sent) == (told, 429, False)
         assert made.over.waits == []
 
-    def test_a_call_that_is_over_goes_no_further(self) -> None:
+    def test_a_call_that_is_over_has_no_time_left(self) -> None:
         made = m.Deadline()
         made.over.set()
-        for use in (made.remaining, lambda: made.wait(0)):
-            with pytest.raises(m.Cancelled):
-                use()
+        assert made.seconds_left() == 0
+        with fails(LIMITED, "nothing was sent"):
+            made.wait(0)
 
     def test_a_call_that_waits_is_woken_when_it_is_over(self) -> None:
-        made, woken = m.Deadline(), []
+        made, left = m.Deadline(), []
 
         def wait() -> None:
-            with pytest.raises(m.Cancelled):
-                made.wait(PATIENCE)
-            woken.append(True)
+            made.wait(m.MAX_WAIT_SECONDS)
+            left.append(made.seconds_left())
 
         in_threads(wait, 2, made.over.set)
-        assert woken == [True, True]
+        assert left == [0.0, 0.0]
 
     def test_a_function_in_the_background_returns_or_raises(self) -> None:
         assert m.Background(lambda: 7).result() == 7
@@ -3532,7 +3534,7 @@ class TestLimits:
     def test_a_function_that_hangs_is_left_behind(self) -> None:
         event = threading.Event()
         started = m.Background(lambda: event.wait(PATIENCE))
-        with pytest.raises(TimeoutError):
+        with pytest.raises(m.Empty):
             started.result(0.01)
         event.set()
         assert started.result(PATIENCE) is True
@@ -3592,8 +3594,7 @@ BODIES = [
 TIMEOUTS = [
     pytest.param("GET", 50, (10.0, 22.0), id="GET"),
     pytest.param("PUT", 50, (10.0, 22.0), id="PUT"),
-    pytest.param("GET", 30, (10.0, 15.0), id="GET: half, for it may be repeated"),
-    pytest.param("GET", 10, (5.0, 5.0), id="GET, late"),
+    pytest.param("GET", 15, (10.0, 15.0), id="GET, late"),
     pytest.param("PUT", 10, (10.0, 10.0), id="PUT, late"),
     pytest.param("POST", 5, (5.0, 5.0), id="POST, later"),
     pytest.param("PUT", 0.5, (0.5, 0.5), id="PUT, at the last moment"),
@@ -3627,7 +3628,7 @@ class TestTransport:
 
         assert reset(429) == pytest.approx(max(expected, 1), abs=1)
         assert reset(429) >= 1
-        assert reset(200, left="0") == pytest.approx(expected, abs=1)
+        assert reset(200, left="0") == pytest.approx(max(expected, 1), abs=1)
         assert reset(200, left="1") == reset(200) == reset(503) == 0
 
     @pytest.mark.parametrize("given, expected", INTEGERS)
@@ -3645,7 +3646,7 @@ class TestTransport:
         assert len(sent(web, b"x" * 2**20).body) == 2**20
         web.reset()
         for body in (b"x" * (2**20 + 1), gzip.compress(b"x" * (2**20 + 1))):
-            with fails(API_ERROR, "1 MiB", "Open the issue in Sentry") as caught:
+            with fails(API_ERROR, "too many parts. Open the issue in Sentry") as caught:
                 sent(web, body)
             assert caught.value.sent is True
             web.reset()
@@ -3674,7 +3675,7 @@ class TestTransport:
     def test_a_call_that_is_over_is_not_sent(self, web: Any) -> None:
         made = m.Deadline()
         made.over.set()
-        with pytest.raises(m.Cancelled):
+        with fails(API_ERROR, "nothing was sent"):
             sent(web, b"[]", made)
         assert len(web.calls) == 0
 
@@ -3791,7 +3792,7 @@ LIMIT_CASES = [
         [(*OK, {LEFT: "0", RESET: "{200}"}), (*OK, {})], [], 2, None, id="none left for long"
     ),
     pytest.param(
-        [(*OK, {LEFT: "0", RESET: "None"}), (*OK, {})], [], 2, None, id="none left, who knows"
+        [(*OK, {LEFT: "0", RESET: "None"}), (*OK, {})], [1], 2, None, id="none left, who knows"
     ),
     pytest.param([(*OK, {LEFT: "1", RESET: "{20}"}), (*OK, {})], [], 2, None, id="one left"),
 ]
@@ -6820,7 +6821,7 @@ def check_servers(configuration: Any, folder: Path) -> int:
 
 def sentences() -> Iterator[str]:
     """What the program says to people, in pieces without what is filled in."""
-    texts = [row[1] for row in (*m.HTTP_ERRORS.values(), *m.NETWORK_ERRORS)]
+    texts = [row[1] for row in (m.WEB_PAGE, *m.HTTP_ERRORS.values(), *m.NETWORK_ERRORS)]
     texts += [m.INSTALL, m.UNCONFIRMED, m.NO_EVENT, m.NO_MATCH, m.NOTHING_FOUND, m.OTHER_PROJECTS]
     texts += [m.OTHERWISE, m.EVENT_SEARCHES, m.NOTICE, m.SHORTENED]
     texts += [row[2] for row in m.VARIABLES.values()]
