@@ -3149,7 +3149,7 @@ STATUS_CASES = [
     pytest.param(403, AUTH, [OURS, "event:read", "acme", "shop-api"], True, False, id="403"),
     pytest.param(404, NOT_FOUND, ["no such issue", SEARCH, HOST], True, False, id="404"),
     pytest.param(408, API_ERROR, ["(HTTP 408)", "Correct it"], True, False, id="408"),
-    pytest.param(410, API_ERROR, ["newer sentry_mcp.py"], True, False, id="410"),
+    pytest.param(410, API_ERROR, ["Correct it"], True, False, id="410"),
     pytest.param(418, API_ERROR, ["(HTTP 418)", "Correct it"], True, False, id="418"),
     pytest.param(429, LIMITED, ["Call again after 7 s"], True, False, id="429"),
     pytest.param(500, API_ERROR, ["(HTTP 500)", "in a minute"], True, True, id="500"),
@@ -3716,7 +3716,6 @@ class TestTransport:
         request = session.prepare_request(requests.Request("GET", f"{HOST}/x"))
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         assert request.headers["User-Agent"] == f"sentry_mcp/{m.__version__}"
-        assert request.headers["Accept"] == "application/json"
         assert request.headers["Accept-Encoding"] == "gzip"
 
     def test_a_redirect_has_no_target(self) -> None:
@@ -4983,13 +4982,13 @@ class TestFormatters:
         if raised_in:
             entries.append(("exception", {"values": [{"type": "E", "threadId": raised_in}]}))
         told = format_all(event_of(*entries))["thread"]
-        assert (told["id"], told["name"]) == (thread_id, f"worker {thread_id}")
-        assert [key for key in ("crashed", "current") if told[key]] == ([mark] if mark else [])
+        assert (told["id"], told["name"]) == (str(thread_id), f"worker {thread_id}")
+        assert [key for key in ("crashed", "current") if key in told] == ([mark] if mark else [])
 
     def test_a_thread_is_told_only_if_the_stack_may_be_its_own(self) -> None:
         error = raised("E", "x", frame("own.py", "f", 1, "x\n"))
         threads = [{"id": 1, "crashed": True, "stacktrace": STACK}, {"id": 2, "name": "w"}]
-        for raised_in, told in ((None, None), (9, None), (2, 2)):
+        for raised_in, told in ((None, None), (9, None), (2, "2")):
             values = [{**error, "threadId": raised_in}]
             event = event_of(("exception", {"values": values}), ("threads", {"values": threads}))
             assert format_all(event)["crashedAt"] == "own.py:1 in f"
@@ -6278,12 +6277,16 @@ class TestServer:
 # ------------------------------------------------------------------------------------------------
 
 
-def checked(web: Any, scopes: Any = (), rows: Any = None, **changes: str) -> list[str]:
+def checked(
+    web: Any, scopes: Any = (), rows: Any = None, env_file: str = os.devnull, **changes: str
+) -> list[str]:
     """The report on a Sentry that says these scopes, and that shows these issues."""
     auth = {"scopes": list(scopes)} if isinstance(scopes, (tuple, list)) else scopes
     web.add("GET", f"{HOST}/api/0/", json={"auth": auth, "version": "0"})
     web.add("GET", API, json=[FOUND] if rows is None else rows, headers={"X-Hits": "2"})
-    lines = list(m.check(connected(**changes)))
+    setup = connected(**changes)
+    setup.file = m.EnvFile(env_file)
+    lines = list(m.check(setup))
     assert all(re.match("(ok    |FAIL  |note  |      )[^ ]", line) for line in lines), lines
     assert TOKEN not in "".join(lines)
     assert not any(len(line.splitlines()) != 1 for line in lines)
@@ -6341,15 +6344,16 @@ class TestCheck:
     @pytest.mark.skipif(os.name != "posix", reason="needs modes of files")
     @pytest.mark.parametrize("mode, noted", [(0o600, 0), (0o640, 1), (0o604, 1), (0o400, 0)])
     def test_a_file_that_others_can_read_is_a_note(
-        self, tmp_path: Path, mode: int, noted: int
+        self, web: Any, tmp_path: Path, mode: int, noted: int
     ) -> None:
         path = tmp_path / "x.env"
         path.touch()
         path.chmod(mode)
-        told = [line for line in m.notes(str(path), []) if "chmod 600" in line]
+        told = [line for line in checked(web, env_file=str(path)) if "chmod 600" in line]
         assert len(told) == noted
         assert all(str(path) in line for line in told)
-        assert [line for line in m.notes(str(tmp_path / "no"), []) if "chmod" in line] == []
+        path.unlink()
+        assert "chmod" not in "".join(checked(web, env_file=str(path)))
 
     def test_lines_cannot_be_forged(self, web: Any) -> None:
         forged = "a\nFAIL  the token\u2028ok    x"
@@ -6565,9 +6569,9 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 2_370,
+    "lines": 2_036,
     "longest line": 100,
-    "tokens": 15_310,
+    "tokens": 13_500,
     "tokens of a line of code": 11,
     "share of lines of 20 tokens or more": 0.08,
     "most tokens of a line": 30,
