@@ -1971,7 +1971,7 @@ def check(setup: Setup) -> Iterator[str]:
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"
         answer = sentry.search(query="", statsPeriod="24h", limit=1)
         if all(sentry.in_project(row, unknown=True) for row in records(answer.body)):
-            yield f"ok    {step}: {answer.headers.get('X-Hits', '?')} issues in the last day"
+            yield f"ok    {step}: {clean(answer.headers.get('X-Hits', '?'))} issues in the last day"
         else:
             yield f"FAIL  {step}: {OTHER_PROJECTS}"
         if scopes and not config.read_only and not {"event:write", "event:admin"} & {*scopes}:
