@@ -109,6 +109,7 @@ VARIABLES = {
     "SENTRY_READ_ONLY": ("0", "[01]", "must be 1 or 0"),
     "SENTRY_ALLOW_HTTP": ("0", "[01]", "must be 1 or 0"),
 }
+FILTERED = "[Filtered]"  # the word of Sentry's own scrubbing
 DEFAULT = "the default"
 ENVIRONMENT = "the environment"
 Values = Mapping[str, str | None]  # of variables
@@ -136,6 +137,12 @@ class Config(NamedTuple):
 
     def __repr__(self) -> str:
         return f"SENTRY_PROJECT={self.project} of SENTRY_ORG={self.org} at {self.url}"
+
+    def hide_token(self, text: str) -> str:
+        """Without the token; one so short or plain that it may be part of JSON's syntax stays."""
+        if len(self.token) < 8 or self.token.isdigit():
+            return text
+        return text.replace(self.token, FILTERED)
 
 
 class EnvFile:
@@ -253,7 +260,6 @@ class SentryError(Exception):
         self.sent = (status or 400) // 100 not in (3, 4)  # not refused: Sentry may have acted
 
 
-FILTERED = "[Filtered]"  # the word of Sentry's own scrubbing
 # fmt: off
 WEB_PAGE = ("API_ERROR", "A web page came (HTTP {status}) instead of an answer: something is in "
     "front of Sentry, a login or proxy. Check SENTRY_URL and the network.")
@@ -285,7 +291,7 @@ NETWORK_ERRORS = (
         "no file with its CA. Set it for a private CA", False),
     ("Proxy|SchemeUnknown|Location(Parse|Value)|InvalidURL|InvalidSchema", "the proxy refuses "
         "(407: its login) or its address is wrong. Check HTTPS_PROXY, ALL_PROXY, NO_PROXY", False),
-    ("SSL", "no TLS came about. Does this port speak http? Check SENTRY_URL", False),
+    ("SSL", "no TLS came about. Does this port speak http? Check SENTRY_URL", True),
     ("NameRes|NewConn|ConnectTime", "no connection. Check SENTRY_URL and the network", False),
     ("[Tt]imeout|timed out", "it did not answer in time. Call again later", True),
     ("Decod|packed", "its answer is packed twice or cannot be decompressed. Check proxies", True),
@@ -308,15 +314,15 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     body: Any  # JSON of any shape, or text
 
-    def limit_reset(self) -> float:
-        """Seconds until Sentry's rate limit allows a request, at least 1; 0.0 if it does now."""
+    def limit_reset(self) -> int:
+        """Seconds until Sentry's rate limit allows a request, at least 1; 0 if it does now."""
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
-            return 0.0
+            return 0
         wait = integer(self.headers.get("Retry-After"))  # rare, and from proxies
-        if wait is not None:
-            return max(wait, 1.0)
-        reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # an epoch, or "None"
-        return max(reset - time.time(), 1.0)
+        if wait is None:
+            reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
+            wait = ceil(reset - time.time())
+        return max(wait, 1)
 
 
 def quoted(words: str) -> str:
@@ -326,25 +332,20 @@ def quoted(words: str) -> str:
     return '"' + shown[:300].replace('"', "'") + '"'
 
 
-def reason(body: Any) -> str:
-    """Why Sentry refuses: the text of {"detail": text}, {"message": text} or {"detail":
-    {"message": text}}, else the whole body; "" if that is empty."""
-    for key in ("detail", "message"):
-        if isinstance(body, dict):
-            body = body.get(key) or body
-    return str(body or "").strip()
-
-
 def map_http_error(answer: Answer, config: Config) -> SentryError:
     """The error for an answer that is of no use."""
     status = answer.status
     hundred = min(max(status // 100, 2), 5) * 100  # 418: 400, and 999: 500
     code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[hundred])
-    words = reason(answer.body)
+    words = answer.body
+    for key in ("detail", "message"):  # {"detail": text}, or {"detail": {"message": text}}
+        if isinstance(words, dict):
+            words = words.get(key) or words
+    words = str(words or "").strip()
     is_page = words.startswith("<")
     if is_page and hundred < 500:
         code, message = WEB_PAGE
-    wait = ceil(answer.limit_reset())
+    wait = answer.limit_reset()
     source = config.sources["SENTRY_AUTH_TOKEN"]
     text = message.format(status=status, config=config, source=source, wait=wait)
     location = answer.headers.get("Location", "")
@@ -406,7 +407,7 @@ class Deadline:
         return self._end - self._clock()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but not longer than the call lasts; RATE_LIMITED at once if that is too short."""
+        """Sleep until then or the end of the call; RATE_LIMITED at once if there is no time."""
         if seconds > self.seconds_left() - 1:
             wait = ceil(seconds)
             text = f"Sentry's rate limit is reached: nothing was sent. Call again after {wait} s."
@@ -443,7 +444,7 @@ class Background:
 
 
 def new_session(config: Config) -> "requests.Session":
-    """A session that sends the token to the configured host only, and a GET up to three times."""
+    """A session that sends the token with every request, follows no redirect, keeps no cookie."""
     from http.cookiejar import DefaultCookiePolicy
 
     import requests
@@ -462,17 +463,15 @@ def new_session(config: Config) -> "requests.Session":
     session.headers["Accept-Encoding"] = "gzip"
     session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
     session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # on this machine without a proxy
-    # Two repetitions of what got no connection, and of a GET after 502; one if the answer is lost.
-    retry = Retry(2, read=1, other=0, allowed_methods=["GET"], backoff_factor=0.2)
-    retry.status_forcelist = (502, 503, 504)
+    # What got no connection is sent twice more, and a GET once more whose answer did not begin.
+    retry = Retry(2, read=1, other=0, allowed_methods=["GET"])
     retry.respect_retry_after_header = False  # it may say a day
-    retry.raise_on_status = False  # the last answer is told as any other
     session.mount(config.url, HTTPAdapter(max_retries=retry))
     return session
 
 
 def integer_or_digits(digits: str) -> int | str:
-    return int(digits) if len(digits) < 17 else digits  # JavaScript cannot count that far
+    return int(digits) if len(digits) < 16 else digits  # JavaScript cannot count that far
 
 
 class Transport:
@@ -525,11 +524,12 @@ class Transport:
         return received
 
     def _parse(self, received: bytearray) -> Any:
-        """JSON without the token, NaN and numbers too long for JavaScript as text; or the text."""
+        """JSON without the token as it is spelled; NaN, and numbers too long for JavaScript, are
+        text. What is no JSON is text as a whole."""
         if sum(map(received.count, (b"[", b"{", b","))) > BODY_VALUES:
             raise ValueError("too large")
         with self._parsing:
-            text = received.decode(errors="replace").replace(self.config.token, FILTERED)
+            text = self.config.hide_token(received.decode(errors="replace"))
             try:
                 return json.loads(text, parse_constant=str, parse_int=integer_or_digits)
             except (ValueError, RecursionError):
@@ -569,7 +569,7 @@ class Setup:
     def __init__(self, environ: Values, env_file: str, log: Callable[[str], object]) -> None:
         self.log = log
         self.file = EnvFile(env_file)
-        self.token = ""  # until there is a transport
+        self.hide_token: Callable[[str], str] = str  # there is none before there is a transport
         self._environ = environ
         self._lock = threading.Lock()
         self._transport: Transport | None = None
@@ -588,13 +588,14 @@ class Setup:
             except (Exception, SystemExit) as error:  # of a package: anything may go wrong in it
                 text = f"A package cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
                 raise SentryError(text, "NOT_CONFIGURED") from error
-            self.token = config.token
+            self.hide_token = config.hide_token
             if config.warning:
                 self.log(f"sentry_mcp: {config.warning}\n")
             return self._transport
 
     def is_read_only(self) -> bool:
-        """SENTRY_READ_ONLY. False while that cannot be read: then every call fails anyway."""
+        """SENTRY_READ_ONLY; that of the environment while the file cannot be read, and every call
+        fails."""
         if self._transport:
             return self._transport.config.read_only
         try:
@@ -602,7 +603,7 @@ class Setup:
             layers = {ENVIRONMENT: self._environ, self.file.path: in_file}
             return lookup("SENTRY_READ_ONLY", layers).value == "1"
         except Exception:  # dotenv, which is imported here, may be anything
-            return False
+            return self._environ.get("SENTRY_READ_ONLY") == "1"
 
 
 class Sentry:
@@ -699,6 +700,10 @@ class Sentry:
         answer = send()
         if answer.status == 429 and answer.limit_reset() <= MAX_WAIT_SECONDS:
             answer = send()
+        for _ in range(2):
+            if method == "GET" and answer.status in (502, 503, 504):
+                self._deadline.wait(0.3)
+                answer = send()
         is_json = isinstance(answer.body, list if "params" in content else dict)
         is_done = answer.status == 204 and method != "GET"  # without content
         if not 200 <= answer.status < 300 or not (is_json or is_done):
@@ -722,7 +727,7 @@ NAMES = {
         |customer|deploy|device|encrypt(?:ion)?|decrypt(?:ion)?|integration|license|master|rsa|ssh
         |pem|server|service|sign(?:ing)?|storage|subscription|write|admin)_?keys?|key_?pem)
         (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current|again|url
-        |confirm(?:ation)?|[0-9]+))*$""",
+        |confirm(?:ation)?|[0-9]))*$""",
     "secret or word": "(?:key|hmac|sig|signature|challenge)$",  # a secret, if it looks like one
     "personal": r"""(?x)(?:^|[_.])(?:e_?mail(?:_?addr(?:ess)?)?
         |(?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
@@ -741,12 +746,12 @@ SHOWN = {
     "": r"[\s\S]*",  # anything
     "secret or count": "-?[0-9.]+",
     "secret": "[0-9.]{1,3}|-[0-9.]{1,2}",  # a count too
-    "secret or word": r"[^\W_]{0,11}|[\s\S]*[\W_][\s\S]*|[^A-Z]*|[^0-9]*[0-9]*[^0-9]*",
+    "secret or word": r"[^\W_]{0,11}|[\s\S]*[\W_][\s\S]*|[^A-Z]*|[^0-9]*(?:[0-9]+[^0-9]*)?",
     "personal": "(?!)",  # nothing
     "user": r"|id:[\s\S]*",  # if it is a tag
 }
 #: What is no secret in a text: words, phrases, and short or dotted numbers.
-PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9.]*\.[0-9.]*"
+PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9]*\.[0-9.]*"
 #: What has the form of a secret, whatever it is called; services publish the prefixes of tokens.
 SHAPE = r"""(?x)(?:(?<!\w)|(?<=%[0-9A-F]{2}))(?:  # at the start of a word, percent-encoded or not
       -{4,5}BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,9000}
@@ -754,6 +759,7 @@ SHAPE = r"""(?x)(?:(?<!\w)|(?<=%[0-9A-F]{2}))(?:  # at the start of a word, perc
     | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
     | (?<=%3A%2F%2F)[^\s/@:"'&]{1,300}(?=%40)
     | (?i:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*
+    | (?i:(?<=cookie:\s))[\w.%-]+=[^\n"']+
     | (?<=\s-u\s)[^\s:'"]{1,64}:[^\s'"]{4,} | (?i:(?<=identified\sby\s))['"][^\s'"]{4,}
     | [A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b  # IBAN
     | (?<!-)(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])  # US social security
@@ -882,12 +888,13 @@ def paths_in_object(fields: Object, path: str) -> list[str]:
 
 
 def paths_in_list(items: list[Any], path: str) -> list[str]:
-    """The path of each item: in `["--token", "x"]`, as in headers, the second's is the first (in
-    longer lists, if it looks secret)."""
+    """The path of each item, that of the list; but in `["--token", "x"]`, as in headers, "x" is
+    judged as the value of "--token" (in lists of four and more, if it looks secret)."""
     paths = [path] * len(items)
     for i, name in enumerate(items[:-1], 1):
         if isinstance(name, str) and isinstance(items[i], str):
-            if len(items) < 4 or looks_secret(kind_of(name[:99]), items[i]):
+            kind = kind_of(name[:99])
+            if kind and (len(items) < 4 or looks_secret(kind, items[i])):
                 paths[i] = name[:99]
     return paths
 
@@ -896,7 +903,7 @@ def own_key(key: str, taken: Object) -> str:
     """The key, filtered: neither taken nor one of the server's own words."""
     told = clean(key, 99)
     while told in taken or re.fullmatch("notice|note|omitted|shortened|hint", told):
-        told += "_"
+        told = Text(f"{told}_")
     return told
 
 
@@ -1045,7 +1052,7 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
         **pick(facts, "firstSeen", "lastSeen", "permalink"),
         "count": integer(issue.get("count")),
         "userCount": integer(issue.get("userCount")),
-        **present(**pick(facts, *more), history=history[:5]),
+        **present(**pick(facts, *more, limit=limit), history=history[:5]),
     }
 
 
@@ -1320,7 +1327,9 @@ def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
         return given.upper(), ""
     host = config.url.split("/")[2].lower()
     hosts = [host]
-    if host.endswith("sentry.io"):  # its API has regional hosts, the links that people copy do not
+    if f".{host}".endswith(
+        ".sentry.io"
+    ):  # its API has regional hosts, the links that people copy do not
         hosts += ["sentry.io", f"{config.org.lower()}.sentry.io"]
     url = re.fullmatch(ISSUE_URL, given)
     if url and url["host"].lower() in hosts:
@@ -1480,8 +1489,8 @@ def resolve_issue(sentry: Sentry, issueId: str, resolution: str, comment: str | 
     if changed:
         after = sentry.update(number, CHANGES[resolution])
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        change = quoted(f"{before.get('shortId')} {before.get('status')} -> {after['status']}")
-        sentry.log(f"sentry_mcp: {now} {change}\n")
+        change = f"{before.get('shortId')} {before.get('status')} -> {after['status']}"
+        sentry.log(f"sentry_mcp: {now} {quoted(sentry.config.hide_token(clean(change)))}\n")
     issue = pick(after, "id", "shortId", "title", "status", "substatus", "permalink")
     issue["previousStatus"] = clean(before.get("status"), 40)
     issue["statusDetails"] = mask(record(after, "statusDetails"), 20, 200)
@@ -1829,21 +1838,20 @@ class Server:
     """Reads messages, one per line. What is quick is answered at once, the rest in daemon threads:
     an executor would hold up the exit behind the slowest one."""
 
-    def __init__(self, setup: Setup, stdin: BinaryIO, stdout: BinaryIO) -> None:
+    def __init__(self, setup: Setup, stdout: BinaryIO) -> None:
         self._setup = setup
         self._protocol = Protocol(setup)
-        self._stdin = stdin
         self._stdout = stdout
         self._output = threading.Lock()
         self._changed = threading.Condition()  # guards the next two
         self._waiting = deque[Request]()
         self._running = set[Request]()
 
-    def serve(self) -> None:
+    def serve(self, stdin: BinaryIO) -> None:
         """Serve until the end of input, then let what is under way end if that is quick."""
         threading.Thread(target=self._manage, daemon=True).start()
         is_whole = True
-        while line := self._stdin.readline(LINE_BYTES + 1):
+        while line := stdin.readline(LINE_BYTES + 1):
             if is_whole and line.strip():
                 self._receive(line.removeprefix(b"\xef\xbb\xbf"))  # Codex on Windows marks UTF-8
             is_whole = line.endswith(b"\n")  # the tail of a line too long is no message
@@ -1871,10 +1879,9 @@ class Server:
 
     def _cancel(self, request_id: Any) -> None:
         with self._changed:
-            requests = [*self._waiting, *self._running]
-        for request in requests:
-            if type(request.id) is type(request_id) and request.id == request_id:
-                self._end(request, None)
+            for request in [*self._waiting, *self._running]:
+                if type(request.id) is type(request_id) and request.id == request_id:
+                    self._end(request, None)
 
     def _may_start(self) -> bool:
         return bool(self._waiting) and len(self._running) < MAX_RUNNING
@@ -1910,7 +1917,7 @@ class Server:
             import traceback
 
             trace = f"sentry_mcp: a bug in {request.method}: {traceback.format_exc(limit=-3)}"
-            self._setup.log(self._without_token(trace))
+            self._setup.log(self._setup.hide_token(clean(trace, LOG_BYTES)))
             outcome = MCPError("Internal error", INTERNAL_ERROR)
         self._end(request, outcome)
         if request.method == "tools/list":
@@ -1929,16 +1936,9 @@ class Server:
             self._running.discard(request)
             self._changed.notify_all()
 
-    def _without_token(self, text: str) -> str:
-        """A token that could be part of JSON's own syntax is none."""
-        token = self._setup.token
-        if len(token) < 8 or token.isdigit():
-            return text
-        return text.replace(token, FILTERED)
-
     def _write(self, message: Object) -> None:
         """The one write to stdout."""
-        line = self._without_token(dump(message)) + "\n"
+        line = self._setup.hide_token(dump(message)) + "\n"
         try:
             with self._output:  # a lone surrogate, as a client may have in an id, is escaped
                 self._stdout.write(line.encode("utf-8", "backslashreplace"))
@@ -1976,7 +1976,7 @@ def check(setup: Setup) -> Iterator[str]:
             yield f"FAIL  {step}: {OTHER_PROJECTS}"
         if scopes and not config.read_only and not {"event:write", "event:admin"} & {*scopes}:
             yield "FAIL  event:write is missing. Get a token that has it or set SENTRY_READ_ONLY=1."
-        more = " ".join(scope for scope in scopes if scope not in USUAL_SCOPES)
+        more = " ".join(sorted({*scopes} - USUAL_SCOPES))
         if more:
             yield f"note  the token can do more than is needed: {quoted(more)}"
         path = setup.file.path
@@ -1988,17 +1988,6 @@ def check(setup: Setup) -> Iterator[str]:
         yield f"FAIL  {step}: {clean(error.message, 1000)}"
 
 
-def print_check(setup: Setup) -> int:
-    """Print the report, on a terminal of any encoding; returns the exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    failed = False
-    for line in check(setup):
-        print(line, flush=True)
-        failed |= line.startswith("FAIL")
-    return int(failed)
-
-
 def main(arguments: list[str]) -> int:
     """Serve on stdin and stdout until the end of input, or --check."""
     for descriptor in (0, 1, 2):  # what is opened next would take the place of a closed one
@@ -2008,6 +1997,7 @@ def main(arguments: list[str]) -> int:
             os.open(os.devnull, os.O_RDWR)
     log = Log()
     env_file = ""
+    checks = False
     if arguments:  # most clients give none, and need not wait for argparse
         import argparse
 
@@ -2017,15 +2007,23 @@ def main(arguments: list[str]) -> int:
         parser.add_argument("--version", action="version", version=__version__)
         given = parser.parse_args(arguments)
         env_file = given.env_file
-        if given.check:
-            return print_check(Setup(os.environ, env_file, log.write))
+        checks = given.check
+    setup = Setup(os.environ, env_file, log.write)
+    if checks:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # whatever the terminal's encoding
+        status = 0
+        for line in check(setup):
+            print(setup.hide_token(line))
+            status |= line.startswith("FAIL")
+        return status
     if os.isatty(0):
         log.write("sentry_mcp: waiting for an MCP client on stdin (Ctrl-D ends it); see --check\n")
     stdin = os.fdopen(os.dup(0), "rb")
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the messages
     sys.stdout = sys.stderr = log
-    Server(Setup(os.environ, env_file, log.write), stdin, stdout).serve()
+    Server(setup, stdout).serve(stdin)
     os._exit(0)  # threads that still wait for Sentry are left behind
 
 

@@ -3272,7 +3272,7 @@ NETWORK_CASES = [
         id="invalid",
     ),
     pytest.param(URL3.LocationValueError("No host specified."), "its address", False, id="no host"),
-    pytest.param(retried(FAILED.SSLError, PLAIN), "speak http?", False, id="TLS on a plain port"),
+    pytest.param(retried(FAILED.SSLError, PLAIN), "speak http?", True, id="TLS on a plain port"),
     pytest.param(retried(FAILED.ConnectionError, REFUSED), "no connection", False, id="refused"),
     pytest.param(retried(FAILED.ConnectionError, UNKNOWN), "no connection", False, id="no name"),
     pytest.param(
@@ -3579,7 +3579,8 @@ INTEGERS = [
 #: JSON, and what it is read as.
 BODIES = [
     pytest.param(b'{"a": [1, "x", null]}', {"a": [1, "x", None]}, id="JSON"),
-    pytest.param(b'{"a": 9999999999999999}', {"a": 9999999999999999}, id="16 digits"),
+    pytest.param(b'{"a": 999999999999999}', {"a": 999999999999999}, id="15 digits"),
+    pytest.param(b'{"a": 9999999999999999}', {"a": "9999999999999999"}, id="16 digits"),
     pytest.param(b'{"a": 99999999999999999}', {"a": "9" * 17}, id="17 digits"),
     pytest.param(b'{"a": ' + b"9" * 9999 + b"}", {"a": "9" * 9999}, id="9,999 digits"),
     pytest.param(b'{"a": [NaN, -Infinity]}', {"a": ["NaN", "-Infinity"]}, id="no numbers"),
@@ -3741,9 +3742,8 @@ class TestTransport:
         retries = m.new_session(configured()).get_adapter(f"{HOST}/x").max_retries
         assert (retries.total, retries.read, retries.other) == (2, 1, 0)
         assert set(retries.allowed_methods) == {"GET"}
-        assert set(retries.status_forcelist) == {502, 503, 504}
-        assert (retries.respect_retry_after_header, retries.raise_on_status) == (False, False)
-        assert 0 < retries.backoff_factor < 1
+        assert set(retries.status_forcelist) == set(), "the body of such an answer has no bound"
+        assert retries.respect_retry_after_header is False
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://localhost:9", "http://[::1]:9"])
     def test_plain_http_on_loopback_uses_no_proxy(self, monkeypatch: Any, url: str) -> None:
@@ -3997,7 +3997,7 @@ class TestSentry:
             pytest.param({"body": FAILED.ConnectionError(LOST)}, True, id="lost"),
             pytest.param({"status": 403}, False, id="403"),
             pytest.param({"status": 302}, False, id="redirect"),
-            pytest.param({"body": retried(FAILED.SSLError, PLAIN)}, False, id="TLS"),
+            pytest.param({"body": retried(FAILED.SSLError, PLAIN)}, True, id="TLS"),
         ],
     )
     def test_a_change_says_whether_it_was_made(
@@ -4010,6 +4010,31 @@ class TestSentry:
         came = caught.value.message
         assert came.startswith("Whether the change was made is unknown") is unknown, came
         assert [line[:3] for line in requested(web)] == ["GET", "PUT"]
+
+    @pytest.mark.parametrize("status", [502, 503, 504])
+    def test_a_gateways_failure_is_asked_again_but_no_change(self, web: Any, status: int) -> None:
+        add(web, "4501/", status=status)
+        add(web, "4501/", status=status)
+        add(web, "4501/", FOUND)
+        add(web, "4501/", method="PUT", status=status)
+        sentry = opened()
+        with fails(API_ERROR, "unknown", str(status)):
+            handle(RESOLVE, sentry, issueId="4501")
+        assert requested(web) == ["GET 4501/"] * 3 + ["PUT 4501/"]
+        assert sentry._deadline.over.waits == [0.3, 0.3]
+
+    def test_a_gateway_that_fails_for_long_is_asked_three_times(self, web: Any) -> None:
+        web.add("GET", API, status=503)
+        with fails(API_ERROR, "503"):
+            opened().search(query="")
+        assert len(web.calls) == 3
+
+    @pytest.mark.parametrize("status", [500, 501, 429, 404])
+    def test_another_failure_is_not_asked_again(self, web: Any, status: int) -> None:
+        web.add("GET", API, status=status, headers={"Retry-After": "99"})
+        with pytest.raises(m.SentryError):
+            opened().search(query="")
+        assert len(web.calls) == 1
 
     def test_no_content_is_no_answer_to_a_question(self, web: Any) -> None:
         add(web, "4501/", status=204)
@@ -4038,7 +4063,7 @@ class TestSentry:
             client.transport()
         environ |= CONFIGURED
         assert client.transport() is client.transport()
-        assert client.token == TOKEN
+        assert client.hide_token(f"x{TOKEN}") == "x[Filtered]"
 
     def test_a_warning_is_told_once(self, tmp_path: Path) -> None:
         log: list[str] = []
@@ -5781,7 +5806,7 @@ def serve(*messages: Any, sentry: Any = None, output: Any = None, revision: str 
     first = [{**HELLO, "params": initialize_params(revision)}] if revision else []
     lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in messages]
     text = b"\n".join([json.dumps(one).encode() for one in first] + lines) + b"\n"
-    m.Server(sentry, io.BytesIO(text), output).serve()
+    m.Server(sentry, output).serve(io.BytesIO(text))
     received = output.getvalue()
     assert received.count(b"\n") == len(received.splitlines())
     answers = [json.loads(line) for line in received.splitlines()]
@@ -6055,8 +6080,8 @@ class Live:
         self.stdin = os.fdopen(write, "wb", buffering=0)
         self.messages: list[dict] = []
         self.news = threading.Condition()
-        server = m.Server(sentry, os.fdopen(read, "rb"), self)
-        self.thread = threading.Thread(target=server.serve, daemon=True)
+        server, stdin = m.Server(sentry, self), os.fdopen(read, "rb")
+        self.thread = threading.Thread(target=server.serve, args=(stdin,), daemon=True)
         self.thread.start()
         self.send({**HELLO, "params": initialize_params(LEGACY[0])})
 
@@ -6293,6 +6318,13 @@ def checked(
     return lines
 
 
+def report(monkeypatch: Any) -> int:
+    """Print the report with the usual configuration; returns the exit status."""
+    for name, value in {**CONFIGURED, "SENTRY_URL": HOST}.items():
+        monkeypatch.setenv(name, value)
+    return m.main(["--check", "--env-file", os.devnull])
+
+
 def of_kind(kind: str, lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith(kind)]
 
@@ -6382,14 +6414,26 @@ class TestCheck:
         web.add("GET", f"{HOST}/api/0/", status=401, json={"detail": "пароль ☃"})
         terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         monkeypatch.setattr(sys, "stdout", terminal)
-        assert m.print_check(connected()) == 1
+        assert report(monkeypatch) == 1
+        terminal.flush()
         assert b"FAIL  server and token" in terminal.buffer.getvalue()
         assert ("☃".encode() in terminal.buffer.getvalue()) is (encoding == "utf-8")
 
-    def test_the_exit_status_is_0_if_all_is_well(self, web: Any, capsys: Any) -> None:
+    def test_the_token_is_in_no_report(self, web: Any, monkeypatch: Any, capsys: Any) -> None:
+        escaped = "".join(f"\\u{ord(letter):04x}" for letter in TOKEN)
+        web.add("GET", f"{HOST}/api/0/", body=f'{{"auth": {{"scopes": ["{escaped}"]}}}}')
+        web.add("GET", API, json=[], headers={"X-Hits": f"\x1b[31m{TOKEN}"})
+        report(monkeypatch)
+        told = capsys.readouterr().out
+        assert TOKEN not in told and "\x1b" not in told
+        assert told.count("[Filtered]") == 3, told
+
+    def test_the_exit_status_is_0_if_all_is_well(
+        self, web: Any, monkeypatch: Any, capsys: Any
+    ) -> None:
         web.add("GET", f"{HOST}/api/0/", json={"auth": {"scopes": ["event:write"]}})
         web.add("GET", API, json=[])
-        assert m.print_check(connected()) == 0
+        assert report(monkeypatch) == 0
         assert capsys.readouterr().out.count("\nok    ") == 2
 
 
@@ -6708,7 +6752,7 @@ class TestAudit:
     def test_one_place_writes_to_stdout(self) -> None:
         only(calls_to(r".*stdout\.write"), "writes")
         printed = only(calls_to("print"), "uses of print")
-        [report] = [node for node in FUNCTIONS if node.name == "print_check"]
+        [report] = [node for node in FUNCTIONS if node.name == "main"]
         assert report.lineno < printed.lineno <= report.end_lineno
 
     def test_threads_do_not_hold_up_the_exit(self) -> None:
