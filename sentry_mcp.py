@@ -169,8 +169,8 @@ class EnvFile:
                 with open(self.path, encoding="utf-8-sig") as file:  # Notepad marks UTF-8
                     values = dotenv_values(stream=file, interpolate=False)
             except (OSError, UnicodeError) as error:
-                wanted = "It must be a file in UTF-8, no folder"
-                raise ValueError(f"{self.path} cannot be read: {error}. {wanted}") from error
+                text = f"{self.path} cannot be read: {error}. It must be a file in UTF-8, no folder"
+                raise ValueError(text) from error
             if not os.path.isfile(self.path):
                 self._kept = values
             return values
@@ -212,8 +212,8 @@ def load_config(environ: Values, file: EnvFile) -> Config:
         raise ValueError(f"Missing: {missing}. Set it in the client or in {file.path}")
     warning = keep_url_with_token(found, layers)
     url = re.sub("(/api(/0)?)?/*$", "", found["SENTRY_URL"].value)
-    is_safe = re.fullmatch(f"https:.*|{LOOPBACK}", url)
-    if not is_safe and found["SENTRY_ALLOW_HTTP"].value == "0":
+    allows_http = found["SENTRY_ALLOW_HTTP"].value == "1"
+    if not allows_http and not re.fullmatch(f"https:.*|{LOOPBACK}", url):
         raise ValueError("SENTRY_URL sends the token in clear: use https or SENTRY_ALLOW_HTTP=1")
     return Config(
         token=found["SENTRY_AUTH_TOKEN"].value,
@@ -229,13 +229,10 @@ def load_config(environ: Values, file: EnvFile) -> Config:
 
 # --- 3. Errors: MCPError, SentryError, Answer, map_http_error, map_network_error -----------------
 
-PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
-RESOURCE_NOT_FOUND = -32002
-UNSUPPORTED_VERSION = -32022
 
 
 class MCPError(Exception):
@@ -429,13 +426,13 @@ class Background:
     def _run(self) -> None:
         try:
             self._outcome.put(self._function())
-        except Exception as error:
+        except BaseException as error:
             self._outcome.put(error)
 
     def result(self, timeout: float | None = None) -> Any:
         """What the function returns or raises, once; or Empty after `timeout` seconds."""
         outcome = self._outcome.get(timeout=timeout)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
@@ -468,10 +465,6 @@ def new_session(config: Config) -> "requests.Session":
     retry.respect_retry_after_header = False  # it may say a day
     session.mount(config.url, HTTPAdapter(max_retries=retry))
     return session
-
-
-def integer_or_digits(digits: str) -> int | str:
-    return int(digits) if len(digits) < 16 else digits  # JavaScript cannot count that far
 
 
 class Transport:
@@ -531,7 +524,11 @@ class Transport:
         with self._parsing:
             text = self.config.hide_token(received.decode(errors="replace"))
             try:
-                return json.loads(text, parse_constant=str, parse_int=integer_or_digits)
+                return json.loads(
+                    text,
+                    parse_constant=str,
+                    parse_int=lambda digits: int(digits) if len(digits) < 16 else digits,
+                )
             except (ValueError, RecursionError):
                 return text
 
@@ -585,7 +582,7 @@ class Setup:
                 self._transport = Transport(config)
             except ValueError as error:
                 raise SentryError(f"{error}.", "NOT_CONFIGURED") from error
-            except (Exception, SystemExit) as error:  # of a package: anything may go wrong in it
+            except BaseException as error:  # of a package: anything may go wrong in it
                 text = f"A package cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
                 raise SentryError(text, "NOT_CONFIGURED") from error
             self.hide_token = config.hide_token
@@ -602,7 +599,7 @@ class Setup:
             in_file = Background(self.file.read).result(FILE_SECONDS)
             layers = {ENVIRONMENT: self._environ, self.file.path: in_file}
             return lookup("SENTRY_READ_ONLY", layers).value == "1"
-        except Exception:  # dotenv, which is imported here, may be anything
+        except BaseException:  # dotenv, which is imported here, may be anything
             return self._environ.get("SENTRY_READ_ONLY") == "1"
 
 
@@ -947,7 +944,7 @@ def names_of(event: Object) -> str:
     patterns = ["(?!)"]  # nothing
     for person in people:
         for key in ("email", "ip_address", "username", "name", "contact_email"):
-            name = str(person.get(key) or "").strip()[:2000]
+            name = visible(str(person.get(key) or "")).strip()[:2000]
             if re.fullmatch(COMMON_NAME, name):
                 continue
             patterns.append(re.escape(name))
@@ -964,8 +961,7 @@ def hide_names(value: Any, names: str) -> Any:
     if isinstance(value, list):
         return [hide_names(item, names) for item in value]
     if isinstance(value, dict):
-        pairs = [(hide_names(key, names), hide_names(value[key], names)) for key in value]
-        return dict(pairs)
+        return {hide_names(key, names): hide_names(value[key], names) for key in value}
     return value
 
 
@@ -1043,7 +1039,9 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
         if re.fullmatch(TOLD_STEPS, str(step.get("type"))):
             data = record(step, "data")
             step = {**data, **step, "commit": record(data, "commit").get("id")}
-            told = pick(step, "type", "dateCreated", "text", "version", "commit", limit=300)
+            told = pick(
+                step, "type", "dateCreated", "text", "version", "commit", limit=3 * limit // 2
+            )
             history.append(present(**told))
     texts = ("id", "shortId", "title", "culprit", "status", "level", "assignedTo")
     more = ("issueType", "firstRelease", "lastRelease", "matchingEventId")
@@ -1061,26 +1059,27 @@ def entries_of(event: Object) -> Object:
     return {str(entry.get("type")): entry.get("data") for entry in records(event, "entries")}
 
 
-def format_place(frame: Object) -> Object:
+def format_place(frame: Object, limit: int) -> Object:
     """What finds the frame's code: also its module if the file has no folder, and its address if
     it has no line."""
-    file = clean_place(frame.get("filename"))
-    path = clean_place(frame.get("absPath"))
+    file = clean_place(frame.get("filename"), limit)
+    path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
-        file = path or clean_place(frame.get("package"))
+        file = path or clean_place(frame.get("package"), limit)
+    function = frame.get("function") or frame.get("instructionAddr")
     place = {
         "filename": file or None,
-        "function": clean_place(frame.get("function") or frame.get("instructionAddr")) or None,
+        "function": clean_place(function, limit) or None,
         "lineNo": integer(frame.get("lineNo")) or None,
     }
     if "/" not in file:
-        place |= present(module=clean_place(frame.get("module")))
+        place |= present(module=clean_place(frame.get("module"), limit))
     if not place["lineNo"]:
         place |= present(**pick(frame, "instructionAddr"))
     return place
 
 
-def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
+def source_lines(pairs: Any, at: int, around: int, limit: int) -> list[Any]:
     """Those of Sentry's numbered lines of source that are near the frame's own, `at`."""
     if not isinstance(pairs, list):
         return []
@@ -1088,7 +1087,7 @@ def source_lines(pairs: Any, at: int, around: int) -> list[Any]:
     for pair in pairs:
         match pair:
             case [int(line), code] if abs(line - at) <= around:
-                found.append([line, clean_code(code)])
+                found.append([line, clean_code(code, limit)])
     return found
 
 
@@ -1112,6 +1111,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
     own = [i for i in everywhere if frames[i].get("inApp")]
     with_source = own or everywhere[-3:]
     crash = with_source[-1]
+    limit = limits.text // 10
     told = []
     following = 0
     for i in frames_to_show(frames, own or everywhere, limits.frames):
@@ -1119,13 +1119,13 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
             told.append({"omitted": i - following})
         following = i + 1
         frame = frames[i]
-        place = format_place(frame)
+        place = format_place(frame, limit)
         if i == crash:
             function = joined(".", place.get("module"), place["function"])
             crashed_at = joined(" in ", joined(":", place["filename"], place["lineNo"]), function)
         if i in with_source:
-            around = min(limits.frames // 16, 2) + 3 * (i == crash)
-            source = source_lines(frame.get("context"), place["lineNo"] or 0, around)
+            around = 2 + 3 * (i == crash)
+            source = source_lines(frame.get("context"), place["lineNo"] or 0, around, limit)
             place |= {"colNo": integer(frame.get("colNo")), "context": source}
         place["inApp"] = i in own
         if i in with_source[-1 - limits.callers :]:
@@ -1185,7 +1185,7 @@ def format_event(event: Object, limits: Limits) -> Object:
     tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
     head = {
         "eventId": event.get("eventID"),
-        "timestamp": event.get("dateCreated") or event.get("dateReceived"),
+        "timestamp": event.get("dateCreated"),
         "release": record(event, "release").get("version"),
         "environment": tags.get("environment"),
     }
@@ -1423,13 +1423,13 @@ def get_issue_detail(
 ) -> Object:
     issue, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
-    told = hide_names(format_issue(issue) | pick(issue, "platform", "substatus"), names)
-    told |= pick(issue, "id", "shortId", "status", "permalink")  # as they are
     left_out = set() if includeStacktrace else {"stacktrace"}
     if not includeEnvironment:
         left_out |= {"contexts", "extra", "request"}
 
     def build(limits: Limits) -> Object:
+        told = format_issue(issue, limits.text // 10) | pick(issue, "platform", "substatus")
+        told = hide_names(told, names) | pick(issue, "id", "shortId", "status", "permalink")
         latest = None
         if found:
             shown = format_event(found, limits)
@@ -1490,7 +1490,7 @@ def resolve_issue(sentry: Sentry, issueId: str, resolution: str, comment: str | 
         after = sentry.update(number, CHANGES[resolution])
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         change = f"{before.get('shortId')} {before.get('status')} -> {after['status']}"
-        sentry.log(f"sentry_mcp: {now} {quoted(sentry.config.hide_token(clean(change)))}\n")
+        sentry.log(f"sentry_mcp: {now} {quoted(clean(change))}\n")
     issue = pick(after, "id", "shortId", "title", "status", "substatus", "permalink")
     issue["previousStatus"] = clean(before.get("status"), 40)
     issue["statusDetails"] = mask(record(after, "statusDetails"), 20, 200)
@@ -1648,7 +1648,7 @@ def parse_message(line: bytes) -> Object:
     try:
         message = json.loads(line.decode("utf-8"), parse_constant=int)  # int refuses NaN
     except (ValueError, RecursionError) as error:
-        raise MCPError("Parse error: the line is no JSON message", PARSE_ERROR) from error
+        raise MCPError("Parse error: the line is no JSON message", -32700) from error
     if not isinstance(message, dict):
         raise MCPError("No JSON-RPC 2.0 request (batches are not served)", INVALID_REQUEST)
     return message
@@ -1752,7 +1752,7 @@ class Protocol:
         asked = need(meta, VERSION, str)
         if asked != MODERN_REVISION:
             data = {"supported": [MODERN_REVISION], "requested": clean(asked, 100)}
-            raise MCPError("Unsupported protocol version", UNSUPPORTED_VERSION, data=data)
+            raise MCPError("Unsupported protocol version", -32022, data=data)
         need(meta, f"{META}clientCapabilities", dict)
         need(meta, f"{META}clientInfo", dict, {})
 
@@ -1795,7 +1795,7 @@ class Protocol:
         """The one resource: a search, made anew at each access."""
         uri = need(request.params, "uri", str)
         if uri != RESOURCE["uri"]:
-            code = INVALID_PARAMS if request.is_modern else RESOURCE_NOT_FOUND
+            code = INVALID_PARAMS if request.is_modern else -32002
             raise MCPError("Resource not found", code, data={"uri": clean(uri, 200)})
         given = validate(TOOLS["sentry_search_issues"].schema, {})
         given["timeRange"] = "90d"
@@ -1880,7 +1880,7 @@ class Server:
     def _cancel(self, request_id: Any) -> None:
         with self._changed:
             for request in [*self._waiting, *self._running]:
-                if type(request.id) is type(request_id) and request.id == request_id:
+                if repr(request.id) == repr(request_id):  # 1, "1" and true differ
                     self._end(request, None)
 
     def _may_start(self) -> bool:
@@ -1926,10 +1926,9 @@ class Server:
     def _end(self, request: Request, outcome: Outcome) -> None:
         """Send the outcome, unless the request is over already; and free its place, even if a
         thread still hangs in it."""
-        over = request.deadline.over
         with self._changed:
-            is_first = not over.is_set()
-            over.set()
+            is_first = not request.deadline.over.is_set()
+            request.deadline.over.set()
         if is_first and outcome is not None:
             self._write(response(request, outcome))
         with self._changed:
