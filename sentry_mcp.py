@@ -12,14 +12,14 @@ writes    MCP messages to stdout; at most LOG_BYTES of diagnostics to stderr.
 connects  to one host, that of SENTRY_URL (default https://sentry.io), with the token, over
           verified TLS (plain http: on loopback or with SENTRY_ALLOW_HTTP=1), through a proxy if
           the environment names one. Redirects are refused.
-opens     issues of one project, SENTRY_PROJECT.
+opens     issues of one project, SENTRY_PROJECT; to read, also one that names no project.
 changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
           not with SENTRY_READ_ONLY=1.
 hides     the token; e-mail addresses; values under names of secrets; in texts what looks like a
           secret beside such a name, in the usual spellings of assignments; values that have the
           form of a secret (by names and shapes: not every secret). In answers about an event
           the exact e-mail address, IP address, user name and name of its user, but in source
-          and names of files, functions and modules (short names and "admin" or the like stay).
+          and in names of code (short names and "admin" or the like stay).
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
           imports a module from the folder of this file or the working directory. What Python
           loads before the first line here (sitecustomize) only its option -I keeps out.
@@ -31,7 +31,7 @@ Rooms, each using only those before it:
 In a hurry: 5 says what may go out, 7 what may not come out.
 
 MCPError ends as a JSON-RPC error (the request is wrong), SentryError as a tool result with isError
-(the tool failed), and any other exception is a bug: "Internal error".
+(the tool failed; a resource has none), and any other exception is a bug: "Internal error".
 requests and dotenv are imported when the first call needs them: the list of tools does not wait.
 """
 
@@ -43,7 +43,7 @@ from os.path import dirname, isabs, realpath
 def own_path() -> list[str]:
     """`sys.path` without the folders whose modules may be anybody's, as in a checkout: those of
     this file, the working directory, and relative entries of PYTHONPATH."""
-    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # the last: of a link
+    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # the second: of a link
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
         foreign |= {realpath(entry) for entry in (".", *entries) if not isabs(entry)}
@@ -81,7 +81,7 @@ BODY_BYTES = 8 * 2**20  # the longest answer of Sentry, decompressed
 BODY_VALUES = 200_000  # values in an answer: each takes up to 100 bytes of memory
 CHUNK_BYTES = 16 * 2**10  # read at once: gzip makes at most 1,032 times as much of it
 ORDINARY_BYTES = 7_000  # what a reply should take of the model's context
-REPLY_BYTES = 16_000  # the largest reply: clients cut at 8,000 characters to 50 kB
+REPLY_BYTES = 16_000  # the largest reply (sent as text and as data): clients cut at 8 to 50 kB
 LOG_BYTES = 4_000  # of diagnostics: a pipe that nobody reads holds 4 KiB on Windows, then blocks
 CALL_SECONDS = 50.0  # for a call
 OVERTIME_SECONDS = 3.0  # more, until a call that hangs is given up: clients wait for 60 s
@@ -190,8 +190,9 @@ def lookup(name: str, layers: Layers) -> Found:
 
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
-    """Take SENTRY_URL from where the token is, and return a warning if that ignores another: who
-    writes that one must not get the token. ValueError if a file then has a token but no URL."""
+    """Take SENTRY_URL from where the token is: who writes another source must not get it. A file's
+    URL beside the environment's token is ignored, and so is the environment's beside a file's, if
+    that has one; the warning says so. A file with a token and no URL of its own: ValueError."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
     if other in (home, DEFAULT):
@@ -254,7 +255,8 @@ class SentryError(Exception):
         self.code = f"SENTRY_{code}"
         self.status = status
         self.wait = wait  # seconds until a call may succeed
-        self.sent = (status or 400) // 100 not in (3, 4)  # not refused: Sentry may have acted
+        #: Not if it refused (3xx, 4xx), or if there is no status: then nothing was sent.
+        self.may_have_acted = (status or 400) // 100 not in (3, 4)
 
 
 # fmt: off
@@ -312,7 +314,8 @@ class Answer(NamedTuple):
     body: Any  # JSON of any shape, or text
 
     def limit_reset(self) -> int:
-        """Seconds until Sentry's rate limit allows a request, at least 1; 0 if it does now."""
+        """Seconds until Sentry's rate limit allows a request, at least 1; 0 if it does now.
+        Retry-After beats the reset."""
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0
         wait = integer(self.headers.get("Retry-After"))  # rare, and from proxies
@@ -332,15 +335,15 @@ def quoted(words: str) -> str:
 def map_http_error(answer: Answer, config: Config) -> SentryError:
     """The error for an answer that is of no use."""
     status = answer.status
-    hundred = min(max(status // 100, 2), 5) * 100  # 418: 400, and 999: 500
-    code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[hundred])
+    family = min(max(status // 100, 2), 5) * 100  # 418 is told as 400, 999 as 500
+    code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[family])
     words = answer.body
     for key in ("detail", "message"):  # {"detail": text}, or {"detail": {"message": text}}
         if isinstance(words, dict):
             words = words.get(key) or words
     words = str(words or "").strip()
     is_page = words.startswith("<")
-    if is_page and hundred < 500:
+    if is_page and family < 500:
         code, message = WEB_PAGE
     wait = answer.limit_reset()
     source = config.sources["SENTRY_AUTH_TOKEN"]
@@ -349,21 +352,22 @@ def map_http_error(answer: Answer, config: Config) -> SentryError:
     host = re.match(r"https?://([\w.-]{1,100}(:\d{1,5})?)(?=[/?#]|$)", location, re.A)
     if host:
         text += f" It names the host {quoted(host[1])}"
-    elif words and hundred > 200 and not is_page:
+    elif words and family > 200 and not is_page:
         text += f" Sentry says: {quoted(words)}"
     return SentryError(text, code, status, wait)
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
-    """The error for a request without an answer."""
+    """The error for a request without an answer, by the words of the exception; those that name
+    the URL are left out, for a proxy's has a password."""
     words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
-    _, problem, sent = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
+    _, problem, may_have_acted = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
     text = f"Cannot use {url}: {problem}."
     openssl = re.search(r"certificate verify failed: ([^(]+)", words)
     if openssl:
         text += f" OpenSSL says: {quoted(openssl[1])}"
     mapped = SentryError(text)
-    mapped.sent = sent
+    mapped.may_have_acted = may_have_acted
     return mapped
 
 
@@ -404,7 +408,7 @@ class Deadline:
         return self._end - self._clock()
 
     def wait(self, seconds: float) -> None:
-        """Sleep until then or the end of the call; RATE_LIMITED at once if there is no time."""
+        """Sleep; but RATE_LIMITED at once if the call has no time for that, or is over."""
         if seconds > self.seconds_left() - 1:
             wait = ceil(seconds)
             text = f"Sentry's rate limit is reached: nothing was sent. Call again after {wait} s."
@@ -460,7 +464,7 @@ def new_session(config: Config) -> "requests.Session":
     session.headers["Accept-Encoding"] = "gzip"
     session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
     session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # on this machine without a proxy
-    # What got no connection is sent twice more, and a GET once more whose answer did not begin.
+    # Sent again: twice whatever got no connection, once a GET whose answer did not begin.
     retry = Retry(2, read=1, other=0, allowed_methods=["GET"])
     retry.respect_retry_after_header = False  # it may say a day
     session.mount(config.url, HTTPAdapter(max_retries=retry))
@@ -478,8 +482,8 @@ class Transport:
         self._parsing = threading.Lock()  # one at a time: JSON takes several times its text
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
-        """The one use of the network, once Sentry's limit allows it; bounded in size and time.
-        `content`: params or json."""
+        """The one use of the network, once Sentry's limit allows it. The body is bounded in size
+        and by the deadline, what precedes it by time-outs. `content`: params or json."""
         from urllib3.exceptions import HTTPError
 
         held = self._held_until - time.monotonic()
@@ -502,7 +506,7 @@ class Transport:
         return answer
 
     def _read(self, deadline: Deadline, response: "requests.Response") -> bytearray:
-        """The body, decompressed once. That of 1xx and redirects is left, and closes them."""
+        """The body, decompressed once. That of 1xx and of redirects is never read."""
         received = bytearray()
         if response.status_code // 100 in (1, 3):
             return received
@@ -627,26 +631,28 @@ class Sentry:
         params |= {key: project, "collapse": ["filtered", "unhandled"]}
         return self.request("GET", self._issues, params=params)
 
-    def issue(self, issue_id: str, may_be_silent: bool = False) -> Object:
-        """An issue of the project. `may_be_silent`: it need not name its project."""
+    def issue(self, issue_id: str, if_unnamed: bool = False) -> Object:
+        """An issue of the project. `if_unnamed`: whether it may name no project."""
         issue: Object = self.request("GET", f"{self._issues}{issue_id}/").body
-        if not self.in_project(issue, may_be_silent):
+        if not self.in_project(issue, if_unnamed):
             text = f"Issue {issue_id} is not known to be in {self.config}. No other is open."
             raise SentryError(text, "ISSUE_NOT_FOUND", 404)
         return issue
 
     def issue_and_event(self, issue_id: str, event: str) -> tuple[Object, Object]:
-        """The issue and, read at the same time, one of its events; {} if it has none such."""
+        """The issue and, read at the same time, one of its events; {} if it has none such, or if
+        that is of another project (as far as the project's number is known)."""
         beside = Background(partial(self._event, issue_id, event))
-        issue = self.issue(issue_id, may_be_silent=True)
+        issue = self.issue(issue_id, if_unnamed=True)
         found: Object = beside.result()
-        ours = str(record(issue, "project").get("id") or self.config.project)  # or a slug
-        if ours.isdigit() and str(found.get("projectID") or ours) != ours:
+        number = str(record(issue, "project").get("id") or self.config.project)  # or a slug
+        if number.isdigit() and str(found.get("projectID") or number) != number:
             return issue, {}
         return issue, found
 
     def _event(self, issue_id: str, event: str) -> Object:
-        """An event by name or id, or the newest that a search finds: its row lacks the release."""
+        """An event by name or id, or the newest that a search finds: that is read again by its id,
+        for rows of a search lack the release."""
         path = f"{self._issues}{issue_id}/events/"
         try:
             if ":" in event:
@@ -676,7 +682,7 @@ class Sentry:
                 raise SentryError("Sentry answered with another status.", status=200)
             return record(after)
         except SentryError as error:
-            if error.sent or after is not None:
+            if error.may_have_acted or after is not None:  # the PUT was answered
                 error.message = f"{UNCONFIRMED} {error.message}"
             raise
 
@@ -684,15 +690,16 @@ class Sentry:
         """Post a comment on an issue, once."""
         self.request("POST", f"{self._issues}{number}/notes/", json={"text": text})
 
-    def in_project(self, issue: Object, unknown: bool) -> bool:
-        """Whether an issue is of the configured project; `unknown` if it names no project."""
+    def in_project(self, issue: Object, if_unnamed: bool) -> bool:
+        """Whether an issue is of the configured project; `if_unnamed` where it names none."""
         project = record(issue, "project")
         names = [str(project[key]) for key in ("id", "slug") if project.get(key)]
-        return self.config.project in names if names else unknown
+        return self.config.project in names if names else if_unnamed
 
     def request(self, method: str, path: str, **content: Any) -> Answer:
-        """An answer with JSON: a list if there are params, else an object; or SentryError. After
-        a 429 anything is sent once more, for Sentry refuses before it acts (`send` waits first)."""
+        """An answer with JSON: a list if there are params (as only lists have), else an object; or
+        SentryError. Sent again: anything once after a 429, for Sentry refuses before it acts
+        (`send` waits first); a GET twice if a gateway fails."""
         send = partial(self._transport.send, self._deadline, method, path, **content)
         answer = send()
         if answer.status == 429 and answer.limit_reset() <= MAX_WAIT_SECONDS:
@@ -713,7 +720,8 @@ class Sentry:
 #: Printable for Python, but without a glyph: variation selectors, fillers, joiners.
 BLANK = r"[\u034f\u115f\u1160\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+"
-#: Kind: how the snake_case path of such a name ends; the first that fits counts.
+#: Kind: how the snake_case path of such a name ends; the first that fits counts. (No repetition
+#: within a repetition: names are anybody's.)
 NAMES = {
     "secret or count": "tokens$",  # a count, if it is a number
     "secret": r"""(?x)(?:(?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey
@@ -796,7 +804,8 @@ class Text(str):
 
 
 def visible(text: str) -> str:
-    """Without controls, format and bidi characters, surrogates, and what has no glyph."""
+    """Without controls, format and bidi characters, surrogates, and what has no glyph; with plain
+    spaces for other blanks."""
     text = re.sub(BLANK, "", text)
     shown = [c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text]
     return "".join(shown)
@@ -804,7 +813,8 @@ def visible(text: str) -> str:
 
 @lru_cache(2000)
 def kind_of(path: str) -> str:
-    """Of which kind of NAMES a name is, or a path of names with dots; "" for all others."""
+    """The kind of NAMES of a name, or of a path of names with dots: "personal" for
+    "user.firstName", "secret" for "X-Api-Key"; "" for all others."""
     name = re.sub(BETWEEN_WORDS, "_", visible(path[-200:]))
     for kind, ending in NAMES.items():
         if re.search(ending, name.lower().strip("_.")):
@@ -813,12 +823,14 @@ def kind_of(path: str) -> str:
 
 
 def looks_secret(kind: str, value: str) -> bool:
-    """Whether it is a secret after a name of that kind in a text: not in `token: 'else'`."""
+    """Whether a value after a name of that kind in a text is a secret: `password=h7Kp2` is one,
+    `token: 'else'`, `pin=1234` and `password='my old one'` are none."""
     return "secret" in kind and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
 
 
 def hide_assigned(text: str, values: str) -> str:
-    """Without the values of secrets in assignments: `password=h7Kp2` is `password=[Filtered]`."""
+    """`password=h7Kp2` becomes `password=[Filtered]`. `values`: how values are spelled, VALUE or
+    QUOTED."""
     done = 0
     while found := re.compile(ASSIGNMENT).search(text, done):
         kind = kind_of(found["name"])
@@ -841,7 +853,8 @@ def hide_card(found: re.Match[str]) -> str:
 
 
 def hide_random(found: re.Match[str]) -> str:
-    """What is random, and no words: capitals, small letters and digits change too often."""
+    """Capitals, small letters and digits change too often for words: in `aB3dE5gH7jK9mN1pQ3sT`,
+    not in `com2AcmeShopOrderService`."""
     words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", found[0])
     numbers = re.findall("[0-9]+", found[0])
     is_mixed = re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", found[0])
@@ -858,7 +871,8 @@ def hidden(text: str, values: str, is_code: bool) -> str:
 
 
 def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = False) -> str:
-    """At most `limit` characters of a text or number, without what is hidden; else ""."""
+    """A text or number without what is hidden, then cut to `limit` characters; else "". Of a very
+    long one only the beginning is looked at."""
     if type(value) not in (str, Text, int, float):
         return ""
     whole = str(value)
@@ -875,7 +889,8 @@ clean_code = partial(clean_place, values=QUOTED)  # a line of source, which has 
 
 
 def paths_in_object(fields: Object, path: str) -> list[str]:
-    """The path of each field: in `{"name": "token", "value": "x"}` the value's ends in "token"."""
+    """The path of each field: in `{"name": "token", "value": "x"}` (or with "key") the value's
+    ends in "token"."""
     values = {key.lower(): value for key, value in fields.items()}
     label = values.get("name", values.get("key"))
     names: dict[str, str] = {}
@@ -905,9 +920,9 @@ def own_key(key: str, taken: Object) -> str:
 
 
 def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
-    """JSON from an event, filtered: of `[1, 2, 3]` and room for 2 values `[1, 2, {"omitted": 1}]`,
-    flat values before nested ones, each of at most `limit` characters. `path`: the names that
-    lead to it, with dots, which tell whether it is hidden."""
+    """JSON from an event, filtered: of `[1, 2, 3]` and room for 2 values `[1, 2, {"omitted": 1}]`.
+    What room the values leave is shared by the nested ones. `limit`: characters of a text;
+    `path`: the names that lead to the value, with dots, which tell whether it is hidden."""
     is_nested = isinstance(value, (dict, list))
     if value is None or isinstance(value, bool):
         return value
@@ -936,7 +951,7 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
 
 
 def names_of(event: Object) -> str:
-    """A pattern of what the people are called whom the event is about, who are named nowhere: of
+    """A pattern of the names, which no reply may tell, of the people whom the event is about: of
     two words in either order. Common words and what is under four letters are no names."""
     people = [record(event, "user"), record(event, "userReport")]
     people.append(record(event, "contexts", "feedback"))
@@ -955,7 +970,7 @@ def names_of(event: Object) -> str:
 
 
 def hide_names(value: Any, names: str) -> Any:
-    """A copy of a result without `names_of` the event in any Text, in any case."""
+    """A copy of a result with [user] for these names, in any case, where others wrote them."""
     if isinstance(value, Text):
         return re.sub(names, "[user]", value)
     if isinstance(value, list):
@@ -1002,8 +1017,8 @@ dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":
 
 
 def fit(build: Callable[[Limits], Object], aim: int = ORDINARY_BYTES) -> Object:
-    """What `build` makes with the first of STEPS that yields at most `aim` bytes, else with the
-    first of POORER that yields at most REPLY_BYTES."""
+    """What `build` makes with the first of STEPS that yields at most `aim` bytes; else, and then
+    it may be more, with the first of POORER that yields at most REPLY_BYTES."""
     note: Object = {}
     for most, steps in ((aim, STEPS), (REPLY_BYTES, POORER)):
         for limits in steps:
@@ -1025,8 +1040,8 @@ def joined(mark: str, *parts: Any) -> str:
 
 
 def format_issue(issue: Object, limit: int = 200) -> Object:
-    """An issue, its texts of at most `limit` characters and its history without names. Counts are
-    of the time asked for, first and last seen of all time."""
+    """An issue, its texts of at most `limit` characters. Counts are of the time asked for, first
+    and last seen (Sentry's `lifetime`) of all time. The history is without who did it."""
     owner = record(issue, "assignedTo")
     facts = issue | present(**record(issue, "lifetime"))
     facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
@@ -1060,8 +1075,8 @@ def entries_of(event: Object) -> Object:
 
 
 def format_place(frame: Object, limit: int) -> Object:
-    """What finds the frame's code: also its module if the file has no folder, and its address if
-    it has no line."""
+    """What finds the frame's code: the path if the file has no folder (`b.js`, `/a/b.js`), its
+    module if there is still none, and its address if it has no line."""
     file = clean_place(frame.get("filename"), limit)
     path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
@@ -1092,8 +1107,9 @@ def source_lines(pairs: Any, at: int, around: int, limit: int) -> list[Any]:
 
 
 def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
-    """Indices: the first, the crash, the last; and the `most` newest of the app's `own` and those
-    beside them. Of frames alike but for their locals (a recursion) the newest stands for all."""
+    """Indices: the first, the crash, the last; and the `most` newest of the app's `own` (never
+    empty) and those beside them: of 10 with own [2, 7] and most 2 [0, 7, 8, 9]. Of frames alike
+    but for their locals (a recursion) the newest stands for all."""
     newest = {}
     for i, frame in enumerate(frames):
         newest[str(frame | {"vars": None, "context": None})] = i
@@ -1135,7 +1151,8 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
 
 
 def format_chain(chain: list[Object], limits: Limits) -> Object:
-    """The exception that surfaced, and its causes with their stacks; of many the first and last."""
+    """The exception that surfaced (without its stack, which is the event's), and its causes with
+    theirs; of many the first and the last."""
     shown = chain[:ENDS] + chain[ENDS:][-ENDS:]
     count = len(shown)
     share = limits._replace(frames=limits.frames // count, callers=0)
@@ -1157,7 +1174,8 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
 
 
 def format_crash(entries: Object, limits: Limits) -> Object:
-    """What was raised, its causes, the thread (of several), and the stack of the first of them."""
+    """What was raised and its causes, the thread (of several), and the stack: of the exception,
+    else of that thread, else of the event."""
     chain = records(entries, "exception", "values")[::-1] or [{}]
     # Sentry has last what surfaced, or numbers the exceptions in the order that is wanted here.
     chain.sort(key=lambda one: integer(record(one, "mechanism").get("exception_id")) or 0)
@@ -1165,9 +1183,9 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     frames = records(chain[0], "stacktrace", "frames")
     raised_in = chain[0].get("threadId")
     threads = records(entries, "threads", "values")
-    reasons = ("crashed", "current", "stacktrace")  # to show a thread, the best one first,
+    reasons = ("crashed", "current", "stacktrace")  # to show a thread, the best one first
     threads.sort(key=lambda one: [not one.get(reason) for reason in reasons])
-    threads.sort(key=lambda one: one.get("id", "") != raised_in)  # after this one
+    threads.sort(key=lambda one: one.get("id", "") != raised_in)  # but this counts most
     thread = next(iter(threads), {})
     if len(threads) > 1 and (not frames or thread.get("id") == raised_in):
         which = {key: thread.get(key) is True for key in ("crashed", "current")}
@@ -1178,8 +1196,8 @@ def format_crash(entries: Object, limits: Limits) -> Object:
 
 
 def format_event(event: Object, limits: Limits) -> Object:
-    """What an event of any type tells about the error, the most important first. It always has
-    the fields of `head`, a stack, tags and contexts."""
+    """What an event of any type tells about the error, the most important first. The fields of
+    `head`, a stack, tags and contexts are always there; `extra` is what Sentry calls context."""
     show = partial(mask, room=limits.data, limit=limits.value)
     entries = entries_of(event)
     tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
@@ -1223,7 +1241,7 @@ def format_crumb(crumb: Object, limits: Limits) -> Object:
 
 
 def in_order(crumbs: list[Object]) -> list[Object]:
-    """By time, compared as text; one whose time cannot be read stays behind its predecessor."""
+    """By time, compared as text; one without a time stays behind its predecessor."""
     by_time: Object = {}
     at = ""
     for crumb in crumbs:
@@ -1238,8 +1256,8 @@ def in_order(crumbs: list[Object]) -> list[Object]:
 
 
 def read_argument(value: Any, rule: Object) -> Any:
-    """The value as the argument's JSON Schema has it, or ValueError with what that accepts. Clients
-    and models also send "10" or 10.0 for 10, "True" for true, and 5 for "5"."""
+    """The value as the argument's JSON Schema has it, or ValueError with what that accepts (if no
+    branch returns). Clients also send "10" or 10.0 for 10, "True" for true, and 5 for "5"."""
     text = str(value).removesuffix(".0")
     if type(value) in (int, float) and rule["type"] == "string" and text.isdigit():
         value = text
@@ -1320,8 +1338,9 @@ OTHERWISE = (
 
 
 def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
-    """A numeric id or short ID, from either or an issue's URL, and the URL's event ("": none).
-    A URL is never contacted. It must be of the configured Sentry: no other knows the id."""
+    """A numeric id or short ID, from either or an issue's URL, and the URL's event ("": none):
+    https://acme.sentry.io/issues/5/events/latest/ is 5, latest. A URL is never contacted. It must
+    be of the configured Sentry: no other knows the id."""
     given = given.strip(" \t\n#.,")
     if re.fullmatch(ISSUE_ID, given):
         return given.upper(), ""
@@ -1352,7 +1371,7 @@ def parse_event(event: str, of_link: str) -> str:
 
 
 def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Object, Object]:
-    """The issue, the event ({} if there is none), and the note that says so: a field, or {}."""
+    """One call: the issue, its event ({} if there is none), and `{"note": ...}` if so, or {}."""
     given_id, of_link = parse_issue_id(sentry.config, issue_id)
     event = parse_event(event, of_link)
     sentry.begin()
@@ -1363,7 +1382,8 @@ def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Objec
 
 
 def search_query(query: str, status: str) -> str:
-    """Sentry's query. An event ID stands alone: Sentry answers with its issue."""
+    """Sentry's query. A status in it beats "unresolved", the default. An event ID stands alone:
+    Sentry answers with its issue."""
     query = " ".join(query.split())
     event_id = query.replace("-", "")
     if re.fullmatch("[0-9A-Fa-f]{32}", event_id):
@@ -1384,6 +1404,8 @@ def search_issues(
     environment: str | None,
     cursor: str | None,
 ) -> Object:
+    """A page of issues, with what to do if something is odd. For an event ID Sentry makes a direct
+    hit, for which it ignores all filters."""
     sentry.begin()
     answer = sentry.search(
         query=search_query(query, status),
@@ -1393,9 +1415,9 @@ def search_issues(
         environment=environment,
         cursor=cursor,
     )
-    is_direct = answer.headers.get("X-Sentry-Direct-Hit") == "1"  # then filters are ignored
+    is_direct = answer.headers.get("X-Sentry-Direct-Hit") == "1"
     rows = records(answer.body)[:25]
-    own = [row for row in rows if sentry.in_project(row, unknown=not is_direct)]
+    own = [row for row in rows if sentry.in_project(row, if_unnamed=not is_direct)]
     rest: Object = {"totalCount": len(own)}
     if not is_direct:
         rest["totalCount"] = integer(answer.headers.get("X-Hits")) or len(own)
@@ -1421,6 +1443,7 @@ def get_issue_detail(
     includeEnvironment: bool,
     event: str,
 ) -> Object:
+    """An issue and one of its events, without the names of the people whom that is about."""
     issue, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
     left_out = set() if includeStacktrace else {"stacktrace"}
@@ -1443,6 +1466,7 @@ def get_issue_detail(
 
 
 def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Object:
+    """The newest breadcrumbs of an event, oldest first, likewise."""
     _, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
     crumbs = in_order(records(entries_of(found), "breadcrumbs", "values"))
@@ -1458,7 +1482,7 @@ def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Obj
 
 
 def is_as_asked(issue: Object, resolution: str) -> bool:
-    """Whether the issue has the status that is asked for, in whatever release."""
+    """Whether the issue has the status that is asked for; a pin to a release is no matter."""
     change = CHANGES[resolution]
     details = record(issue, "statusDetails").keys()
     has_details = details >= record(change, "statusDetails").keys()
@@ -1466,7 +1490,7 @@ def is_as_asked(issue: Object, resolution: str) -> bool:
 
 
 def post_comment(sentry: Sentry, number: int, comment: str) -> Object:
-    """The status has changed by now, so a failure is told beside it."""
+    """Whether it was posted, now or before. A failure is told beside the status, which stands."""
     try:
         sentry.comment(number, comment)
     except SentryError as error:
@@ -1476,6 +1500,7 @@ def post_comment(sentry: Sentry, number: int, comment: str) -> Object:
 
 
 def resolve_issue(sentry: Sentry, issueId: str, resolution: str, comment: str | None) -> Object:
+    """Read the issue, change it unless it is as asked, log that, and post the comment."""
     if sentry.config.read_only:
         raise SentryError("SENTRY_READ_ONLY is set: nothing was changed.", "INVALID_ARGUMENT", 400)
     given_id, _ = parse_issue_id(sentry.config, issueId)
@@ -1820,7 +1845,8 @@ SLOW = ("tools/list", "tools/call", "resources/read")
 
 
 class Log(io.TextIOBase):
-    """Stands in for sys.stderr and sys.stdout, and never blocks: it ends after LOG_BYTES."""
+    """Stands in for sys.stderr and sys.stdout. Never blocks, as a full pipe would: a thread of its
+    own writes; and it ends after LOG_BYTES."""
 
     left = LOG_BYTES
 
@@ -1850,11 +1876,11 @@ class Server:
     def serve(self, stdin: BinaryIO) -> None:
         """Serve until the end of input, then let what is under way end if that is quick."""
         threading.Thread(target=self._manage, daemon=True).start()
-        is_whole = True
+        at_line_start = True
         while line := stdin.readline(LINE_BYTES + 1):
-            if is_whole and line.strip():
+            if at_line_start and line.strip():
                 self._receive(line.removeprefix(b"\xef\xbb\xbf"))  # Codex on Windows marks UTF-8
-            is_whole = line.endswith(b"\n")  # the tail of a line too long is no message
+            at_line_start = line.endswith(b"\n")  # else the rest of a line too long follows
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._running, DRAIN_SECONDS)
 
@@ -1924,8 +1950,8 @@ class Server:
             Background(self._setup.transport)  # while the client looks at the tools
 
     def _end(self, request: Request, outcome: Outcome) -> None:
-        """Send the outcome, unless the request is over already; and free its place, even if a
-        thread still hangs in it."""
+        """Send the outcome, unless the request is over: the first caller wins. Its place is free
+        again, even if a thread still hangs in it."""
         with self._changed:
             is_first = not request.deadline.over.is_set()
             request.deadline.over.set()
@@ -1955,7 +1981,8 @@ the environment does not have are read from the .env beside this file."""
 
 
 def check(setup: Setup) -> Iterator[str]:
-    """Test the configuration, for a person: yields lines, those of failures begin with FAIL."""
+    """Test the configuration, for a person: yields lines (with the token, if Sentry sends it);
+    those of failures begin with FAIL."""
     from importlib.metadata import version
 
     step = "configuration"
@@ -1969,7 +1996,7 @@ def check(setup: Setup) -> Iterator[str]:
         yield f"ok    {step}: scopes {quoted(' '.join(scopes) or 'unknown')}"
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"
         answer = sentry.search(query="", statsPeriod="24h", limit=1)
-        if all(sentry.in_project(row, unknown=True) for row in records(answer.body)):
+        if all(sentry.in_project(row, if_unnamed=True) for row in records(answer.body)):
             yield f"ok    {step}: {clean(answer.headers.get('X-Hits', '?'))} issues in the last day"
         else:
             yield f"FAIL  {step}: {OTHER_PROJECTS}"
@@ -2020,7 +2047,7 @@ def main(arguments: list[str]) -> int:
         log.write("sentry_mcp: waiting for an MCP client on stdin (Ctrl-D ends it); see --check\n")
     stdin = os.fdopen(os.dup(0), "rb")
     stdout = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get between the messages
+    os.dup2(2, 1)  # from now on what a library prints gets to stderr, not between the messages
     sys.stdout = sys.stderr = log
     Server(setup, stdout).serve(stdin)
     os._exit(0)  # threads that still wait for Sentry are left behind
