@@ -3895,7 +3895,9 @@ class TestSentry:
         self, project: str, said: Any, expected: bool | None
     ) -> None:
         client = opened(SENTRY_PROJECT=project)
-        known = [client.in_project({"project": said}, unknown=unknown) for unknown in (True, False)]
+        known = [
+            client.in_project({"project": said}, if_unnamed=unknown) for unknown in (True, False)
+        ]
         assert known == ([True, False] if expected is None else [expected] * 2)
 
     def test_an_issue_of_another_project_is_not_open(self, web: Any) -> None:
