@@ -15,9 +15,10 @@ connects  to one host, that of SENTRY_URL (default https://sentry.io), with the 
 opens     issues of one project, SENTRY_PROJECT; to read, also one that names no project.
 changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
           not with SENTRY_READ_ONLY=1.
-hides     the token; e-mail addresses; values under names of secrets; in texts what looks like a
-          secret beside such a name, in the usual spellings of assignments; values that have the
-          form of a secret (by names and shapes: not every secret). In answers about an event
+hides     the token (of eight characters and more); e-mail addresses; values under names of
+          secrets, but for true, false and short counts; in texts what looks like a secret beside
+          such a name, in the usual spellings of assignments, but for words and phrases; what has
+          the form of a secret (by names and shapes: not every secret). In answers about an event
           the exact e-mail address, IP address, user name and name of its user, but in source
           and in names of code (short names and "admin" or the like stay).
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
@@ -43,7 +44,7 @@ from os.path import dirname, isabs, realpath
 def own_path() -> list[str]:
     """`sys.path` without the folders whose modules may be anybody's, as in a checkout: those of
     this file, the working directory, and relative entries of PYTHONPATH."""
-    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # the second: of a link
+    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # and where a link is
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
         foreign |= {realpath(entry) for entry in (".", *entries) if not isabs(entry)}
@@ -190,9 +191,9 @@ def lookup(name: str, layers: Layers) -> Found:
 
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
-    """Take SENTRY_URL from where the token is: who writes another source must not get it. A file's
-    URL beside the environment's token is ignored, and so is the environment's beside a file's, if
-    that has one; the warning says so. A file with a token and no URL of its own: ValueError."""
+    """Take SENTRY_URL from where the token is, for who writes another source must not get it; and
+    return a warning if that ignores another URL. With the token in the file and a URL in the
+    environment alone: ValueError."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
     if other in (home, DEFAULT):
@@ -411,7 +412,7 @@ class Deadline:
         """Sleep; but RATE_LIMITED at once if the call has no time for that, or is over."""
         if seconds > self.seconds_left() - 1:
             wait = ceil(seconds)
-            text = f"Sentry's rate limit is reached: nothing was sent. Call again after {wait} s."
+            text = f"Sentry's rate limit: the request was not sent. Call again after {wait} s."
             raise SentryError(text, "RATE_LIMITED", 429, wait)
         self.over.wait(seconds)
 
@@ -464,7 +465,7 @@ def new_session(config: Config) -> "requests.Session":
     session.headers["Accept-Encoding"] = "gzip"
     session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
     session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # on this machine without a proxy
-    # Sent again: twice whatever got no connection, once a GET whose answer did not begin.
+    # Two more tries without a connection; one more for a GET whose answer did not begin.
     retry = Retry(2, read=1, other=0, allowed_methods=["GET"])
     retry.respect_retry_after_header = False  # it may say a day
     session.mount(config.url, HTTPAdapter(max_retries=retry))
@@ -521,8 +522,8 @@ class Transport:
         return received
 
     def _parse(self, received: bytearray) -> Any:
-        """JSON without the token as it is spelled; NaN, and numbers too long for JavaScript, are
-        text. What is no JSON is text as a whole."""
+        """JSON without the token as it is spelled; NaN and numbers of 16 characters, which may be
+        too long for JavaScript, are text. What is no JSON is text as a whole."""
         if sum(map(received.count, (b"[", b"{", b","))) > BODY_VALUES:
             raise ValueError("too large")
         with self._parsing:
@@ -595,8 +596,8 @@ class Setup:
             return self._transport
 
     def is_read_only(self) -> bool:
-        """SENTRY_READ_ONLY; that of the environment while the file cannot be read, and every call
-        fails."""
+        """SENTRY_READ_ONLY; of the environment alone while the file cannot be read (then every
+        call fails anyway)."""
         if self._transport:
             return self._transport.config.read_only
         try:
@@ -706,7 +707,7 @@ class Sentry:
             answer = send()
         for _ in range(2):
             if method == "GET" and answer.status in (502, 503, 504):
-                self._deadline.wait(0.3)
+                self._deadline.over.wait(0.3)
                 answer = send()
         is_json = isinstance(answer.body, list if "params" in content else dict)
         is_done = answer.status == 204 and method != "GET"  # without content
@@ -854,7 +855,7 @@ def hide_card(found: re.Match[str]) -> str:
 
 def hide_random(found: re.Match[str]) -> str:
     """Capitals, small letters and digits change too often for words: in `aB3dE5gH7jK9mN1pQ3sT`,
-    not in `com2AcmeShopOrderService`."""
+    not in `com2AcmeShopOrderService`. A number counts as three changes."""
     words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", found[0])
     numbers = re.findall("[0-9]+", found[0])
     is_mixed = re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", found[0])
@@ -900,8 +901,8 @@ def paths_in_object(fields: Object, path: str) -> list[str]:
 
 
 def paths_in_list(items: list[Any], path: str) -> list[str]:
-    """The path of each item, that of the list; but in `["--token", "x"]`, as in headers, "x" is
-    judged as the value of "--token" (in lists of four and more, if it looks secret)."""
+    """The path of each item, that of the list; but in `["--token", "x"]`, a pair as in headers, "x"
+    is judged as the value of "--token" (in a longer list, as of words, if it looks secret)."""
     paths = [path] * len(items)
     for i, name in enumerate(items[:-1], 1):
         if isinstance(name, str) and isinstance(items[i], str):
@@ -1075,8 +1076,8 @@ def entries_of(event: Object) -> Object:
 
 
 def format_place(frame: Object, limit: int) -> Object:
-    """What finds the frame's code: the path if the file has no folder (`b.js`, `/a/b.js`), its
-    module if there is still none, and its address if it has no line."""
+    """What finds the frame's code: the path, or else the package, if the file has no folder
+    (`b.js`, `/a/b.js`); its module if there is still none; its address if it has no line."""
     file = clean_place(frame.get("filename"), limit)
     path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
@@ -1109,7 +1110,7 @@ def source_lines(pairs: Any, at: int, around: int, limit: int) -> list[Any]:
 def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
     """Indices: the first, the crash, the last; and the `most` newest of the app's `own` (never
     empty) and those beside them: of 10 with own [2, 7] and most 2 [0, 7, 8, 9]. Of frames alike
-    but for their locals (a recursion) the newest stands for all."""
+    but for their locals (a recursion) the newest stands for all: of 10 [0, 9]."""
     newest = {}
     for i, frame in enumerate(frames):
         newest[str(frame | {"vars": None, "context": None})] = i
@@ -1185,7 +1186,9 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     threads = records(entries, "threads", "values")
     reasons = ("crashed", "current", "stacktrace")  # to show a thread, the best one first
     threads.sort(key=lambda one: [not one.get(reason) for reason in reasons])
-    threads.sort(key=lambda one: one.get("id", "") != raised_in)  # but this counts most
+    threads.sort(
+        key=lambda one: one.get("id", "") != raised_in
+    )  # this counts most: sorting is stable
     thread = next(iter(threads), {})
     if len(threads) > 1 and (not frames or thread.get("id") == raised_in):
         which = {key: thread.get(key) is True for key in ("crashed", "current")}
@@ -1197,7 +1200,8 @@ def format_crash(entries: Object, limits: Limits) -> Object:
 
 def format_event(event: Object, limits: Limits) -> Object:
     """What an event of any type tells about the error, the most important first. The fields of
-    `head`, a stack, tags and contexts are always there; `extra` is what Sentry calls context."""
+    `head`, a stack, tags and contexts are always there; `extra` is what Sentry calls context;
+    entries of other kinds are evidence too."""
     show = partial(mask, room=limits.data, limit=limits.value)
     entries = entries_of(event)
     tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
@@ -1257,7 +1261,7 @@ def in_order(crumbs: list[Object]) -> list[Object]:
 
 def read_argument(value: Any, rule: Object) -> Any:
     """The value as the argument's JSON Schema has it, or ValueError with what that accepts (if no
-    branch returns). Clients also send "10" or 10.0 for 10, "True" for true, and 5 for "5"."""
+    branch has returned). Clients also send "10" or 10.0 for 10, "True" for true, and 5 for "5"."""
     text = str(value).removesuffix(".0")
     if type(value) in (int, float) and rule["type"] == "string" and text.isdigit():
         value = text
@@ -1274,7 +1278,7 @@ def read_argument(value: Any, rule: Object) -> Any:
         if text in map(str, range(rule["minimum"], rule["maximum"] + 1)):
             return int(text)
     else:
-        accepted = f"text of at most {rule['maxLength']} characters"  # half ones cannot be sent
+        accepted = f"text of at most {rule['maxLength']} characters"  # and no surrogates
         whole = f"[^\ud800-\udfff]{{0,{rule['maxLength']}}}"
         if isinstance(value, str) and re.fullmatch(whole, value):
             return value
@@ -1371,7 +1375,8 @@ def parse_event(event: str, of_link: str) -> str:
 
 
 def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Object, Object]:
-    """One call: the issue, its event ({} if there is none), and `{"note": ...}` if so, or {}."""
+    """Take one call of this server's limit. The issue, its event, and {}; or without such an
+    event the issue, {}, and `{"note": ...}`."""
     given_id, of_link = parse_issue_id(sentry.config, issue_id)
     event = parse_event(event, of_link)
     sentry.begin()
@@ -1473,7 +1478,7 @@ def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Obj
     event_id = clean(found.get("eventID"), 40) or None
 
     def build(limits: Limits) -> Object:
-        most = min(limit, limits.frames) or 1
+        most = min(limit, limits.frames) or 1  # [-0:] would be all
         shown = hide_names([format_crumb(crumb, limits) for crumb in crumbs[-most:]], names)
         head = {"notice": NOTICE, "eventId": event_id, "totalCount": len(crumbs)}
         return {**head, "breadcrumbs": shown, **note}
@@ -1482,7 +1487,8 @@ def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Obj
 
 
 def is_as_asked(issue: Object, resolution: str) -> bool:
-    """Whether the issue has the status that is asked for; a pin to a release is no matter."""
+    """Whether the issue has the status that is asked for, and the details: "resolved" needs none,
+    so that one pinned to a release stays as it is."""
     change = CHANGES[resolution]
     details = record(issue, "statusDetails").keys()
     has_details = details >= record(change, "statusDetails").keys()
@@ -1885,6 +1891,7 @@ class Server:
             self._changed.wait_for(lambda: not self._waiting and not self._running, DRAIN_SECONDS)
 
     def _receive(self, line: bytes) -> None:
+        """Four cases: a stray response, a notification, what is slow, and the rest."""
         try:
             message = parse_message(line)
         except MCPError as error:
@@ -1892,8 +1899,8 @@ class Server:
             return
         request = Request(message)
         if "method" not in message and message.keys() & {"result", "error"}:
-            return  # nothing was asked of the client
-        if "method" in message and "id" not in message:  # a notification
+            return
+        if "method" in message and "id" not in message:
             if request.method == "notifications/cancelled":
                 self._cancel(request.params.get("requestId"))
         elif request.method in SLOW:

@@ -1530,7 +1530,7 @@ class TestSentryFromOutside:
     def test_a_change_is_verified(self, client: Client) -> None:
         client.sentry.fail(answer(200, {**client.sentry.issues[0]}), method="PUT")
         error = client.fail_tool(RESOLVE, issueId="4501")
-        assert error["code"] == API_ERROR
+        assert (error["code"], error["statusCode"]) == (API_ERROR, 200)
         assert "unknown" in error["message"]
         client.sentry.fail(lambda handler: (lose(handler), handler.send(204, b"")), method="PUT")
         assert client.call_tool(RESOLVE, issueId="4501")["issue"]["status"] == "resolved"
@@ -3505,7 +3505,7 @@ class TestLimits:
             made.wait(seconds)
             assert made.over.waits == [seconds]
             return
-        with fails(LIMITED, "nothing was sent", f"Call again after {told} s.") as caught:
+        with fails(LIMITED, "was not sent", f"Call again after {told} s.") as caught:
             made.wait(seconds)
         assert (caught.value.wait, caught.value.status, caught.value.may_have_acted) == (
             told,
@@ -3518,7 +3518,7 @@ class TestLimits:
         made = m.Deadline()
         made.over.set()
         assert made.seconds_left() == 0
-        with fails(LIMITED, "nothing was sent"):
+        with fails(LIMITED, "was not sent"):
             made.wait(0)
 
     def test_a_call_that_waits_is_woken_when_it_is_over(self) -> None:
@@ -3860,7 +3860,7 @@ class TestSentry:
         add(web, "4501/", FOUND, headers=in_time({LEFT: "0", RESET: "{29}"}))
         add(web, "4501/", DONE, method="PUT")
         tool, call = m.TOOLS[RESOLVE].handler, deadline(20)
-        with fails(LIMITED, "nothing was sent") as caught:
+        with fails(LIMITED, "was not sent") as caught:
             tool(m.Sentry(connected(), call), issueId="4501", resolution="resolved", comment=None)
         assert "unknown" not in caught.value.message
         assert (requested(web), call.over.waits) == (["GET 4501/"], [])
@@ -6710,7 +6710,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 2_060,
+    "lines": 2_067,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
