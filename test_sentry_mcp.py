@@ -4036,6 +4036,11 @@ class TestSentry:
             opened().search(query="")
         assert len(web.calls) == 3
 
+    def test_a_pause_before_a_repetition_is_no_rate_limit(self, web: Any) -> None:
+        web.add("GET", API, status=502)
+        with fails(API_ERROR, "502"):
+            m.Sentry(connected(), deadline(1.1)).search(query="")
+
     @pytest.mark.parametrize("status", [500, 501, 429, 404])
     def test_another_failure_is_not_asked_again(self, web: Any, status: int) -> None:
         web.add("GET", API, status=status, headers={"Retry-After": "99"})
