@@ -140,7 +140,8 @@ class Config(NamedTuple):
         return f"SENTRY_PROJECT={self.project} of SENTRY_ORG={self.org} at {self.url}"
 
     def hide_token(self, text: str) -> str:
-        """Without the token; one so short or plain that it may be part of JSON's syntax stays."""
+        """Without the token. One under 8 characters or of digits alone, which may be part of JSON's
+        syntax, stays."""
         if len(self.token) < 8 or self.token.isdigit():
             return text
         return text.replace(self.token, FILTERED)
@@ -191,9 +192,9 @@ def lookup(name: str, layers: Layers) -> Found:
 
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
-    """Take SENTRY_URL from where the token is, for who writes another source must not get it; and
-    return a warning if that ignores another URL. With the token in the file and a URL in the
-    environment alone: ValueError."""
+    """Put the SENTRY_URL of the token's source, or the default, into `found`, for who writes
+    another source must not get the token; and return a warning if another URL is ignored. With
+    the token in the file and a URL in the environment alone: ValueError."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
     if other in (home, DEFAULT):
@@ -256,7 +257,7 @@ class SentryError(Exception):
         self.code = f"SENTRY_{code}"
         self.status = status
         self.wait = wait  # seconds until a call may succeed
-        #: Not if it refused (3xx, 4xx), or if there is no status: then nothing was sent.
+        #: Not if Sentry refused (3xx, 4xx) or nothing was sent (no status).
         self.may_have_acted = (status or 400) // 100 not in (3, 4)
 
 
@@ -359,8 +360,8 @@ def map_http_error(answer: Answer, config: Config) -> SentryError:
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
-    """The error for a request without an answer, by the words of the exception; those that name
-    the URL are left out, for a proxy's has a password."""
+    """The error for a request without an answer, by the words of the exception without URLs and
+    hosts."""
     words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
     _, problem, may_have_acted = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
     text = f"Cannot use {url}: {problem}."
@@ -760,7 +761,7 @@ SHOWN = {
 PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9]*\.[0-9.]*"
 #: What has the form of a secret, whatever it is called; services publish the prefixes of tokens.
 SHAPE = r"""(?x)(?:(?<!\w)|(?<=%[0-9A-F]{2}))(?:  # at the start of a word, percent-encoded or not
-      -{4,5}BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,9000}
+      -{4,5}BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,16000}
       (?:-----END[A-Z0-9 %+]{0,50}-----)?
     | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
     | (?<=%3A%2F%2F)[^\s/@:"'&]{1,300}(?=%40)
@@ -786,7 +787,7 @@ ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<option>--?(?=\w))? (?P<name>[\w.-]{2,})
     \\{0,3}(?:["'`]|%22)?\]? (?:\s{0,8}(?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
     |(?(option)\s|(?!))) [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
 VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])?
-    (?(quote)|(?:(?:bearer|basic|token|digest|apikey|key)\s+)?)
+    (?:(?:bearer|basic|token|digest|apikey|key)\s+)?
     (?P<value>(?(quote)(?:[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
       |[^\s"'`<>&;,|(){}\[\]\\]+))  # without quotes: up to a blank or bracket
     (?(quote)(?:(?P=quote)|$|\.\.\.|…)))"""
@@ -835,7 +836,7 @@ def hide_assigned(text: str, values: str) -> str:
     done = 0
     while found := re.compile(ASSIGNMENT).search(text, done):
         kind = kind_of(found["name"])
-        done = found.end()
+        done = found.end()  # a value that stays may hold a name: "password=token=x7Kp2"
         if "secret" in kind:
             value = re.compile(values).match(text, done)
             if value and looks_secret(kind, value["value"]):
@@ -873,14 +874,14 @@ def hidden(text: str, values: str, is_code: bool) -> str:
 
 def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = False) -> str:
     """A text or number without what is hidden, then cut to `limit` characters; else "". Of a very
-    long one only the beginning is looked at."""
+    long one only the beginning is looked at. Names of people are hidden later, in Text alone."""
     if type(value) not in (str, Text, int, float):
         return ""
     whole = str(value)
-    most = 4 * limit + 4000
+    most = 4 * limit + 8000  # hiding may shorten it
     text = hidden(whole[:most], values, is_code)
-    left = len(text) - limit + len(whole[most:])
-    if left > 0:
+    left = len(text[limit:]) + len(whole[most:])
+    if left:
         text = f"{text[:limit]}… [{left} more characters]"
     return text if is_code else Text(text)
 
@@ -1077,7 +1078,7 @@ def entries_of(event: Object) -> Object:
 
 def format_place(frame: Object, limit: int) -> Object:
     """What finds the frame's code: the path, or else the package, if the file has no folder
-    (`b.js`, `/a/b.js`); its module if there is still none; its address if it has no line."""
+    (`b.js`, `/a/b.js`); its module if no folder is known even so; its address without a line."""
     file = clean_place(frame.get("filename"), limit)
     path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
@@ -1108,9 +1109,9 @@ def source_lines(pairs: Any, at: int, around: int, limit: int) -> list[Any]:
 
 
 def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
-    """Indices: the first, the crash, the last; and the `most` newest of the app's `own` (never
-    empty) and those beside them: of 10 with own [2, 7] and most 2 [0, 7, 8, 9]. Of frames alike
-    but for their locals (a recursion) the newest stands for all: of 10 [0, 9]."""
+    """Indices of the first, the crash (own[-1]), the last, and the `most` newest of the app's
+    `own` and their neighbours: of 10 with own [2, 7] and most 2 [0, 7, 8, 9]. Of frames alike but
+    for their locals (a recursion) the newest stands for all: of 10 [0, 9]."""
     newest = {}
     for i, frame in enumerate(frames):
         newest[str(frame | {"vars": None, "context": None})] = i
@@ -1166,7 +1167,7 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
             **present(module=clean_place(one.get("module"), limit)),
             "handled": mask(record(one, "mechanism").get("handled"), 0, 10),
         }
-        if told and share.frames:
+        if told and share.frames:  # a cause
             exception |= format_stack(records(one, "stacktrace", "frames"), share)
         told.append(exception)
     if len(chain) > count:
@@ -1186,14 +1187,12 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     threads = records(entries, "threads", "values")
     reasons = ("crashed", "current", "stacktrace")  # to show a thread, the best one first
     threads.sort(key=lambda one: [not one.get(reason) for reason in reasons])
-    threads.sort(
-        key=lambda one: one.get("id", "") != raised_in
-    )  # this counts most: sorting is stable
+    threads.sort(key=lambda one: one.get("id", "") != raised_in)  # this counts most
     thread = next(iter(threads), {})
     if len(threads) > 1 and (not frames or thread.get("id") == raised_in):
         which = {key: thread.get(key) is True for key in ("crashed", "current")}
         told["thread"] = present(**pick(thread, "name", "id", "state"), **which)
-    for owner in (thread, entries):
+    for owner in (thread, entries):  # the first that has frames
         frames = frames or records(owner, "stacktrace", "frames")
     return told | format_stack(frames, limits)
 
@@ -1938,7 +1937,7 @@ class Server:
             Background(partial(self._serve, request))
 
     def _serve(self, request: Request) -> None:
-        """Answer the request, whatever happens."""
+        """Answer the request, whatever exception comes."""
         outcome: Outcome = None
         try:
             outcome = self._protocol.answer(request)
