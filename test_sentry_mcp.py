@@ -3000,7 +3000,7 @@ class TestConfiguration:
         assert str(tmp_path / "test.env") in str(caught.value)
 
     def test_a_folder_is_told(self, tmp_path: Path) -> None:
-        assert "Is a directory" in unreadable(str(tmp_path))
+        assert "no folder" in unreadable(str(tmp_path))
 
     def test_a_file_that_was_asked_for_has_to_be_there(self, tmp_path: Path) -> None:
         assert "No such file" in unreadable(str(tmp_path / "missing.env"))
