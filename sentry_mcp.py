@@ -881,8 +881,9 @@ def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = Fal
     most = 4 * limit + 8000  # hiding may shorten it
     text = hidden(whole[:most], values, is_code)
     left = len(text[limit:]) + len(whole[most:])
-    if left:
-        text = f"{text[:limit]}… [{left} more characters]"
+    if left:  # a last word that is cut in two may be a name or a secret
+        shown = re.sub(r"(?<=\s)[\w.@+-]{1,64}$", "", text[:limit])
+        text = f"{shown}… [{left} more characters]"
     return text if is_code else Text(text)
 
 
@@ -1553,10 +1554,14 @@ class Tool(NamedTuple):
 
     def listed(self, name: str, is_old: bool) -> Object:
         """What tools/list has of it; `is_old`: for a revision before 2025-06-18."""
-        hints = {"readOnlyHint": not self.writes, "destructiveHint": self.writes}
-        hints |= {"idempotentHint": True, "openWorldHint": True}
         told = {"name": name, "description": self.description, "inputSchema": self.schema}
-        told["annotations"] = {"title": self.title, **hints}
+        told["annotations"] = {
+            "title": self.title,
+            "readOnlyHint": not self.writes,
+            "destructiveHint": self.writes,
+            "idempotentHint": True,
+            "openWorldHint": True,
+        }
         if is_old:
             return told
         return {**told, "title": self.title, "_meta": {"anthropic/searchHint": self.search_hint}}
@@ -1834,7 +1839,7 @@ class Protocol:
 
     def get_prompt(self, request: Request) -> Object:
         """The mission as one command."""
-        if need(request.params, "name", str) != PROMPT["name"]:
+        if need(request.params, "name", str) != "fix":
             raise MCPError("Unknown prompt: there is only fix")
         issue = need(record(request.params, "arguments"), "issue", str)
         if not re.fullmatch(rf"{ISSUE_ID}|\$[1-9]", issue):  # opencode replaces $1 in the text
@@ -1998,17 +2003,17 @@ def check(setup: Setup) -> Iterator[str]:
         yield from (f"      {name} is from {config.sources[name]}" for name in VARIABLES)
         step = f"server and token, {config.url}"
         told = record(sentry.request("GET", "").body, "auth").get("scopes")
-        scopes = [str(scope) for scope in told] if isinstance(told, list) else []
-        yield f"ok    {step}: scopes {quoted(' '.join(scopes) or 'unknown')}"
+        scopes = {str(scope) for scope in told} if isinstance(told, list) else set()
+        yield f"ok    {step}: scopes {quoted(' '.join(sorted(scopes)) or 'unknown')}"
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"
         answer = sentry.search(query="", statsPeriod="24h", limit=1)
         if all(sentry.in_project(row, if_unnamed=True) for row in records(answer.body)):
             yield f"ok    {step}: {clean(answer.headers.get('X-Hits', '?'))} issues in the last day"
         else:
             yield f"FAIL  {step}: {OTHER_PROJECTS}"
-        if scopes and not config.read_only and not {"event:write", "event:admin"} & {*scopes}:
+        if scopes and not config.read_only and not {"event:write", "event:admin"} & scopes:
             yield "FAIL  event:write is missing. Get a token that has it or set SENTRY_READ_ONLY=1."
-        more = " ".join(sorted({*scopes} - USUAL_SCOPES))
+        more = " ".join(sorted(scopes - USUAL_SCOPES))
         if more:
             yield f"note  the token can do more than is needed: {quoted(more)}"
         path = setup.file.path
