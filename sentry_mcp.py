@@ -878,7 +878,7 @@ def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = Fal
     if type(value) not in (str, Text, int, float):
         return ""
     whole = str(value)
-    most = 4 * limit + 8000  # hiding may shorten it
+    most = 4 * limit + 4000  # hiding may shorten it
     text = hidden(whole[:most], values, is_code)
     left = len(text[limit:]) + len(whole[most:])
     if left:  # a last word that is cut in two may be a name or a secret
