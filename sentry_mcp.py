@@ -8,19 +8,22 @@
 reads     the SENTRY_* variables of VARIABLES, from the environment and from one file (--env-file
           PATH, else the .env beside this file), and the usual ones of proxies and CA bundles;
           messages of the MCP client from stdin.
-writes    MCP messages to stdout; at most LOG_BYTES of diagnostics to stderr.
+writes    MCP messages to stdout, or what --check, --help and --version print; about LOG_BYTES of
+          diagnostics to stderr.
 connects  to one host, that of SENTRY_URL (default https://sentry.io), with the token, over
           verified TLS (plain http: on loopback or with SENTRY_ALLOW_HTTP=1), through a proxy if
           the environment names one. Redirects are refused.
 opens     issues of one project, SENTRY_PROJECT; to read, also one that names no project.
 changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
           not with SENTRY_READ_ONLY=1.
-hides     the token (of eight characters and more); e-mail addresses; values under names of
-          secrets, but for true, false and short counts; in texts what looks like a secret beside
-          such a name, in the usual spellings of assignments, but for words and phrases; what has
-          the form of a secret (by names and shapes: not every secret). In answers about an event
-          the exact e-mail address, IP address, user name and name of its user, but in source
-          and in names of code (short names and "admin" or the like stay).
+hides     the token (of eight characters and more, not of digits alone); usual e-mail addresses;
+          values under names of secrets, but for true, false, null and short counts (under "key"
+          and the like what looks like a secret); in texts what looks like a secret beside such
+          a name, in the usual spellings of assignments, but for words and phrases; what has the
+          form of a secret: by names and shapes, not every secret. In texts of answers about an
+          event the exact e-mail address, IP address, user name and name of its user, but in
+          source, in names of code and in the issue's ids, status and link (short names and
+          "admin" or the like stay).
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
           imports a module from the folder of this file or the working directory. What Python
           loads before the first line here (sitecustomize) only its option -I keeps out.
@@ -793,7 +796,7 @@ VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])?
     (?(quote)(?:(?P=quote)|$|\.\.\.|…)))"""
 QUOTED = rf"(?=[\"'`\\]){VALUE}"
 EMAIL = r"""(?x)(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d|\dx\.)
-    [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?![\w(])"""
+    [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"""
 CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
 COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|users?|none|null|get
     |anonymous|unknown|curl|wget|post|put|patch|delete|head|options|python|java|node|ruby|https?
@@ -1325,8 +1328,6 @@ OTHER_PROJECTS = (
     "Sentry answered with issues of other projects too (left out here, and perhaps in totalCount): "
     "it ignored the project. A compatible server may need a numeric SENTRY_PROJECT."
 )
-
-
 NEXT_PAGE = r'"next"; results="true"; cursor="([\w:.-]{1,100})"'
 #: Sentry's words for ours. "date" is its default: compatible servers know other words.
 SORTS = {"date": None, "priority": "trends"}
