@@ -5,34 +5,31 @@
 # ///
 """An MCP server on stdio that brings production errors from Sentry into the editor.
 
-reads     the SENTRY_* variables of VARIABLES, from the environment and from one file (--env-file
-          PATH, else the .env beside this file), and the usual ones of proxies and CA bundles;
-          messages of the MCP client from stdin.
-writes    MCP messages to stdout, or what --check, --help and --version print; about LOG_BYTES of
+reads     the SENTRY_* variables of VARIABLES, from the environment and one file (--env-file PATH,
+          else the .env beside this file); the usual ones of proxies and CA bundles; stdin.
+writes    MCP messages, or what --check, --help and --version print, to stdout; about LOG_BYTES of
           diagnostics to stderr.
-connects  to one host, that of SENTRY_URL (default https://sentry.io), with the token, over
-          verified TLS (plain http: on loopback or with SENTRY_ALLOW_HTTP=1), through a proxy if
-          the environment names one. Redirects are refused.
+connects  to one host, that of SENTRY_URL (default https://sentry.io), with the token, over verified
+          TLS (plain http: on loopback or with SENTRY_ALLOW_HTTP=1), through a proxy if the
+          environment names one. Redirects are refused.
 opens     issues of one project, SENTRY_PROJECT; to read, also one that names no project.
-changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and
-          not with SENTRY_READ_ONLY=1.
+changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and not
+          with SENTRY_READ_ONLY=1.
 hides     the token (of eight characters and more, not of digits alone); usual e-mail addresses;
-          values under names of secrets, but for true, false, null and short counts (under "key"
-          and the like what looks like a secret); in texts what looks like a secret beside such
-          a name, in the usual spellings of assignments, but for words and phrases; what has the
-          form of a secret: by names and shapes, not every secret. In texts of answers about an
-          event the exact e-mail address, IP address, user name and name of its user, but in
-          source, in names of code and in the issue's ids, status and link (short names and
-          "admin" or the like stay).
+          values under names of secrets, but for true, false, null and short counts (under "key" and
+          the like what looks like a secret); in texts what looks like a secret beside such a name,
+          in the usual spellings of assignments, but for words and phrases; what has the form of a
+          secret: by names and shapes, not every secret. In texts of answers about an event the
+          exact e-mail address, IP address, user name and name of its user, but in source, names of
+          code and the issue's ids, status and link (short names and "admin" or the like stay).
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
-          imports a module from the folder of this file or the working directory. What Python
-          loads before the first line here (sitecustomize) only its option -I keeps out.
+          imports a module from the folder of this file or the working directory. What Python loads
+          before the first line here (sitecustomize) only its option -I keeps out.
 
-Rooms, each using only those before it:
- 1. Bounds           4. Limits        7. Privacy       10. Tools
- 2. Configuration    5. Transport     8. Formatters    11. Protocol
- 3. Errors           6. Sentry        9. Arguments     12. Stdio server     13. Command line
-In a hurry: 5 says what may go out, 7 what may not come out.
+Rooms, each using only those before it (5 says what may go out, 7 what may not come out):
+ 1. Bounds           4. Limits       7. Privacy      10. Tools
+ 2. Configuration    5. Transport    8. Formatters   11. Protocol
+ 3. Errors           6. Sentry       9. Arguments    12. Stdio server   13. Command line
 
 MCPError ends as a JSON-RPC error (the request is wrong), SentryError as a tool result with isError
 (the tool failed; a resource has none), and any other exception is a bug: "Internal error".
@@ -45,8 +42,8 @@ from os.path import dirname, isabs, realpath
 
 
 def own_path() -> list[str]:
-    """`sys.path` without the folders whose modules may be anybody's, as in a checkout: those of
-    this file, the working directory, and relative entries of PYTHONPATH."""
+    """`sys.path` without this file's folders, the working directory, and relative entries of
+    PYTHONPATH: in a checkout, modules there may be anybody's."""
     foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # and where a link is
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
@@ -143,21 +140,18 @@ class Config(NamedTuple):
         return f"SENTRY_PROJECT={self.project} of SENTRY_ORG={self.org} at {self.url}"
 
     def hide_token(self, text: str) -> str:
-        """Without the token. One under 8 characters or of digits alone, which may be part of JSON's
-        syntax, stays."""
-        if len(self.token) < 8 or self.token.isdigit():
-            return text
-        return text.replace(self.token, FILTERED)
+        """Without the token, unless it is so short or numeric that JSON's syntax may hold it."""
+        may_stay = len(self.token) < 8 or self.token.isdigit()
+        return text if may_stay else text.replace(self.token, FILTERED)
 
 
 class EnvFile:
-    """The file that variables are read from: `path`, else the .env beside this file. Never one of
-    the working directory: clients start servers inside checkouts of other people's code."""
+    """The file that variables are read from: `path`, else the .env beside this file; never that of
+    the working directory, which may be a checkout of other people's code."""
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = ""):
         self._may_be_absent = not path
-        beside = os.path.join(dirname(realpath(__file__)), ".env")
-        self.path = os.path.abspath(path or beside)
+        self.path = os.path.abspath(path or f"{dirname(realpath(__file__))}/.env")
         self._kept: Values | None = None  # what a pipe held: it can be read once
         self._lock = threading.Lock()
 
@@ -182,22 +176,21 @@ class EnvFile:
 
 
 def lookup(name: str, layers: Layers) -> Found:
-    """The variable in the first source that has a value for it, else its default. ValueError if
-    that value is wrong."""
+    """The variable from the first source that has it, or its default; ValueError if it is wrong."""
     default, pattern, wrong = VARIABLES[name]
     for source, values in layers.items():
         value = (values.get(name) or "").strip()
-        if value and not re.fullmatch(pattern, value, re.A):
-            raise ValueError(f"{name} from {source} {wrong}")
-        if value:
+        if re.fullmatch(pattern, value, re.A):
             return Found(value, source)
+        if value:
+            raise ValueError(f"{name} from {source} {wrong}")
     return Found(default, DEFAULT)
 
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
-    """Put the SENTRY_URL of the token's source, or the default, into `found`, for who writes
-    another source must not get the token; and return a warning if another URL is ignored. With
-    the token in the file and a URL in the environment alone: ValueError."""
+    """Put the SENTRY_URL of the token's source, or the default, into `found`: who writes another
+    source must not get the token. A warning, if a URL is ignored; with the token in the file and a
+    URL in the environment alone ValueError."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
     if other in (home, DEFAULT):
@@ -236,7 +229,6 @@ def load_config(environ: Values, file: EnvFile) -> Config:
 # --- 3. Errors: MCPError, SentryError, Answer, map_http_error, map_network_error -----------------
 
 INVALID_REQUEST = -32600
-METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 
@@ -260,17 +252,15 @@ class SentryError(Exception):
         self.code = f"SENTRY_{code}"
         self.status = status
         self.wait = wait  # seconds until a call may succeed
-        #: Not if Sentry refused (3xx, 4xx) or nothing was sent (no status).
-        self.may_have_acted = (status or 400) // 100 not in (3, 4)
+        self.may_have_acted = (status or 400) // 100 not in (3, 4)  # not if refused or unsent
 
 
 # fmt: off
-WEB_PAGE = ("API_ERROR", "A web page came (HTTP {status}) instead of an answer: something is in "
-    "front of Sentry, a login or proxy. Check SENTRY_URL and the network.")
 USER_TOKEN = " Use a user token with event:read (to resolve: event:write): sntrys_ is for releases."
 #: HTTP status, or the first of its hundred: error code; what happened and what to do next.
 HTTP_ERRORS = {
-    200: ("API_ERROR", "No JSON as Sentry sends it. Check SENTRY_URL, or call again in a minute."),
+    200: ("API_ERROR", "No JSON as Sentry sends it, or a web page (HTTP {status}): of a login or "
+        "proxy in front of it? Check SENTRY_URL and the network."),
     300: ("API_ERROR", "A redirect (HTTP {status}) is refused: to a login? Check SENTRY_URL."),
     400: ("API_ERROR", "Sentry refused the request (HTTP {status}). Correct it and call again."),
     401: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is not valid." + USER_TOKEN),
@@ -319,11 +309,10 @@ class Answer(NamedTuple):
     body: Any  # JSON of any shape, or text
 
     def limit_reset(self) -> int:
-        """Seconds until Sentry's rate limit allows a request, at least 1; 0 if it does now.
-        Retry-After beats the reset."""
+        """Seconds, at least 1, until Sentry's rate limit allows a request; 0 if it does now."""
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0
-        wait = integer(self.headers.get("Retry-After"))  # rare, and from proxies
+        wait = integer(self.headers.get("Retry-After"))  # rare, from proxies; beats the reset
         if wait is None:
             reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
             wait = ceil(reset - time.time())
@@ -338,7 +327,8 @@ def quoted(words: str) -> str:
 
 
 def map_http_error(answer: Answer, config: Config) -> SentryError:
-    """The error for an answer that is of no use."""
+    """The error for an answer that is of no use: its row of HTTP_ERRORS (for a web page the first),
+    and the host that a redirect names or what Sentry says."""
     status = answer.status
     family = min(max(status // 100, 2), 5) * 100  # 418 is told as 400, 999 as 500
     code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[family])
@@ -349,7 +339,7 @@ def map_http_error(answer: Answer, config: Config) -> SentryError:
     words = str(words or "").strip()
     is_page = words.startswith("<")
     if is_page and family < 500:
-        code, message = WEB_PAGE
+        code, message = HTTP_ERRORS[200]
     wait = answer.limit_reset()
     source = config.sources["SENTRY_AUTH_TOKEN"]
     text = message.format(status=status, config=config, source=source, wait=wait)
@@ -363,8 +353,7 @@ def map_http_error(answer: Answer, config: Config) -> SentryError:
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
-    """The error for a request without an answer, by the words of the exception without URLs and
-    hosts."""
+    """The error for a request without an answer, by the exception's words but URLs and hosts."""
     words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
     _, problem, may_have_acted = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
     text = f"Cannot use {url}: {problem}."
@@ -384,7 +373,7 @@ Clock = Callable[[], float]
 class SlidingWindowLimiter:
     """At most `limit` calls in any 60 s: a call exactly 60 s old is out of them. Thread-safe."""
 
-    def __init__(self, limit: int, clock: Clock = time.monotonic) -> None:
+    def __init__(self, limit: int, clock: Clock = time.monotonic):
         self._clock = clock
         self._lock = threading.Lock()
         self._ends = deque[float](maxlen=limit)  # when each of the last calls is out of the minute
@@ -402,15 +391,13 @@ class SlidingWindowLimiter:
 class Deadline:
     """The time that a call has: none is left once it is `over`, answered or cancelled."""
 
-    def __init__(self, seconds: float = CALL_SECONDS, clock: Clock = time.monotonic) -> None:
+    def __init__(self, seconds: float = CALL_SECONDS, clock: Clock = time.monotonic):
         self._clock = clock
         self._end = clock() + seconds
         self.over = threading.Event()
 
     def seconds_left(self) -> float:
-        if self.over.is_set():
-            return 0.0
-        return self._end - self._clock()
+        return 0.0 if self.over.is_set() else self._end - self._clock()
 
     def wait(self, seconds: float) -> None:
         """Sleep; but RATE_LIMITED at once if the call has no time for that, or is over."""
@@ -424,7 +411,7 @@ class Deadline:
 class Background:
     """Runs a function in a daemon thread of its own; at once, if none can be started."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[[], Any]):
         self._function = function
         self._outcome = SimpleQueue[Any]()  # what it returns, or the exception that it raises
         try:
@@ -449,6 +436,11 @@ class Background:
 # --- 5. Transport: Transport, the one function that uses the network ------------------------------
 
 
+def parse_integer(digits: str) -> int | str:
+    """One of 16 characters, which may be too long for JavaScript, stays text."""
+    return int(digits) if len(digits) < 16 else digits
+
+
 def new_session(config: Config) -> "requests.Session":
     """A session that sends the token with every request, follows no redirect, keeps no cookie."""
     from http.cookiejar import DefaultCookiePolicy
@@ -462,7 +454,7 @@ def new_session(config: Config) -> "requests.Session":
         return request
 
     session = requests.Session()
-    # No answer redirects: with allow_redirects=False alone, requests reads its whole body.
+    # With allow_redirects=False alone, requests reads the whole body of a redirect.
     session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.auth = authorize  # a header alone would be replaced by one of ~/.netrc
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -479,7 +471,7 @@ def new_session(config: Config) -> "requests.Session":
 class Transport:
     """HTTP with the configured host. Thread-safe."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config):
         self.config = config
         self.limiter = SlidingWindowLimiter(config.calls_per_minute)
         self._session = new_session(config)
@@ -487,15 +479,13 @@ class Transport:
         self._parsing = threading.Lock()  # one at a time: JSON takes several times its text
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
-        """The one use of the network, once Sentry's limit allows it. The body is bounded in size
-        and by the deadline, what precedes it by time-outs. `content`: params or json."""
+        """The one use of the network, once Sentry's limit allows it: bounded in time, and the body
+        in size. `content`: params or json."""
         from urllib3.exceptions import HTTPError
 
-        held = self._held_until - time.monotonic()
-        if held > 0:
+        if (held := self._held_until - time.monotonic()) > 0:
             deadline.wait(held)
-        left = deadline.seconds_left()
-        if left < 0.1:
+        if (left := deadline.seconds_left()) < 0.1:
             raise SentryError("No time is left for this call: nothing was sent. Call again.")
         timeout = (min(CONNECT_SECONDS, left), min(READ_SECONDS, left))
         request = partial(self._session.request, timeout=timeout, stream=True)
@@ -526,18 +516,13 @@ class Transport:
         return received
 
     def _parse(self, received: bytearray) -> Any:
-        """JSON without the token as it is spelled; NaN and numbers of 16 characters, which may be
-        too long for JavaScript, are text. What is no JSON is text as a whole."""
+        """JSON without the token as it is spelled (NaN is text), or text if it is no JSON."""
         if sum(map(received.count, (b"[", b"{", b","))) > BODY_VALUES:
             raise ValueError("too large")
         with self._parsing:
             text = self.config.hide_token(received.decode(errors="replace"))
             try:
-                return json.loads(
-                    text,
-                    parse_constant=str,
-                    parse_int=lambda digits: int(digits) if len(digits) < 16 else digits,
-                )
+                return json.loads(text, parse_constant=str, parse_int=parse_integer)
             except (ValueError, RecursionError):
                 return text
 
@@ -570,9 +555,9 @@ EVENT_NAME = "latest|oldest|recommended"
 
 
 class Setup:
-    """The configuration and the transport, read and made on first use. Thread-safe."""
+    """Configuration and transport, made on first use. Thread-safe."""
 
-    def __init__(self, environ: Values, env_file: str, log: Callable[[str], object]) -> None:
+    def __init__(self, environ: Values, env_file: str, log: Callable[[str], object]):
         self.log = log
         self.file = EnvFile(env_file)
         self.hide_token: Callable[[str], str] = str  # there is none before there is a transport
@@ -600,8 +585,7 @@ class Setup:
             return self._transport
 
     def is_read_only(self) -> bool:
-        """SENTRY_READ_ONLY; of the environment alone while the file cannot be read (then every
-        call fails anyway)."""
+        """SENTRY_READ_ONLY. While the file cannot be read (calls fail then), the environment's."""
         if self._transport:
             return self._transport.config.read_only
         try:
@@ -615,7 +599,7 @@ class Setup:
 class Sentry:
     """Sentry's Web API for the configured organization and project, during one call."""
 
-    def __init__(self, setup: Setup, deadline: Deadline) -> None:
+    def __init__(self, setup: Setup, deadline: Deadline):
         self._transport = setup.transport()
         self._deadline = deadline
         self.config = self._transport.config
@@ -645,8 +629,8 @@ class Sentry:
         return issue
 
     def issue_and_event(self, issue_id: str, event: str) -> tuple[Object, Object]:
-        """The issue and, read at the same time, one of its events; {} if it has none such, or if
-        that is of another project (as far as the project's number is known)."""
+        """The issue and, read at the same time, one of its events: {} if there is none such, or if
+        it has the number of another project."""
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, if_unnamed=True)
         found: Object = beside.result()
@@ -656,8 +640,8 @@ class Sentry:
         return issue, found
 
     def _event(self, issue_id: str, event: str) -> Object:
-        """An event by name or id, or the newest that a search finds: that is read again by its id,
-        for rows of a search lack the release."""
+        """An event by name, by id, or by a search: its newest match, read again by its id, for rows
+        lack the release. {} if there is none."""
         path = f"{self._issues}{issue_id}/events/"
         try:
             if ":" in event:
@@ -678,16 +662,17 @@ class Sentry:
     def update(self, number: int, change: Object) -> Object:
         """Change an issue, once, and return it. An error says so if it may have been changed."""
         path = f"{self._issues}{number}/"
-        after = None
+        is_answered = False
         try:
             after = self.request("PUT", path, json=change).body
+            is_answered = True
             if not after:  # 204
                 after = self.request("GET", path).body
             if record(after).get("status") != change["status"]:
                 raise SentryError("Sentry answered with another status.", status=200)
             return record(after)
         except SentryError as error:
-            if error.may_have_acted or after is not None:  # the PUT was answered
+            if is_answered or error.may_have_acted:
                 error.message = f"{UNCONFIRMED} {error.message}"
             raise
 
@@ -702,9 +687,8 @@ class Sentry:
         return self.config.project in names if names else if_unnamed
 
     def request(self, method: str, path: str, **content: Any) -> Answer:
-        """An answer with JSON: a list if there are params (as only lists have), else an object; or
-        SentryError. Sent again: anything once after a 429, for Sentry refuses before it acts
-        (`send` waits first); a GET twice if a gateway fails."""
+        """An answer with a list, if there are params, else an object; or SentryError. Sent again:
+        once after a 429 (Sentry has not acted; `send` waits), a GET twice if a gateway fails."""
         send = partial(self._transport.send, self._deadline, method, path, **content)
         answer = send()
         if answer.status == 429 and answer.limit_reset() <= MAX_WAIT_SECONDS:
@@ -1016,6 +1000,7 @@ POORER = [
 ]
 #: Steps of an issue's history that matter for a fix.
 TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"
+STEP_FIELDS = ("type", "dateCreated", "text", "version", "commit")
 #: The entries of an event that are told in a form of their own, or are of no use here.
 KNOWN_ENTRIES = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"
 ENDS = 20  # exceptions that are told of either end of a chain
@@ -1046,8 +1031,8 @@ def joined(mark: str, *parts: Any) -> str:
 
 
 def format_issue(issue: Object, limit: int = 200) -> Object:
-    """An issue, its texts of at most `limit` characters. Counts are of the time asked for, first
-    and last seen (Sentry's `lifetime`) of all time. The history is without who did it."""
+    """An issue, its texts of at most `limit` characters. Counts are of the time asked for; first
+    and last seen, Sentry's `lifetime`, of all time. Its history does not say who did it."""
     owner = record(issue, "assignedTo")
     facts = issue | present(**record(issue, "lifetime"))
     facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
@@ -1060,10 +1045,7 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
         if re.fullmatch(TOLD_STEPS, str(step.get("type"))):
             data = record(step, "data")
             step = {**data, **step, "commit": record(data, "commit").get("id")}
-            told = pick(
-                step, "type", "dateCreated", "text", "version", "commit", limit=3 * limit // 2
-            )
-            history.append(present(**told))
+            history.append(present(**pick(step, *STEP_FIELDS, limit=3 * limit // 2)))
     texts = ("id", "shortId", "title", "culprit", "status", "level", "assignedTo")
     more = ("issueType", "firstRelease", "lastRelease", "matchingEventId")
     return {
@@ -1088,11 +1070,9 @@ def format_place(frame: Object, limit: int) -> Object:
     if "/" not in file and path.endswith(file):
         file = path or clean_place(frame.get("package"), limit)
     function = frame.get("function") or frame.get("instructionAddr")
-    place = {
-        "filename": file or None,
-        "function": clean_place(function, limit) or None,
-        "lineNo": integer(frame.get("lineNo")) or None,
-    }
+    place: Object = {"filename": file or None}
+    place["function"] = clean_place(function, limit) or None
+    place["lineNo"] = integer(frame.get("lineNo")) or None
     if "/" not in file:
         place |= present(module=clean_place(frame.get("module"), limit))
     if not place["lineNo"]:
@@ -1116,9 +1096,7 @@ def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]
     """Indices of the first, the crash (own[-1]), the last, and the `most` newest of the app's
     `own` and their neighbours: of 10 with own [2, 7] and most 2 [0, 7, 8, 9]. Of frames alike but
     for their locals (a recursion) the newest stands for all: of 10 [0, 9]."""
-    newest = {}
-    for i, frame in enumerate(frames):
-        newest[str(frame | {"vars": None, "context": None})] = i
+    newest = {str(frame | {"vars": None, "context": None}): i for i, frame in enumerate(frames)}
     near = {i + step for i in own for step in (-1, 0, 1)}
     kept = sorted(near & {*newest.values()}, reverse=True)
     return sorted({0, own[-1], len(frames) - 1, *kept[:most]})
@@ -1132,6 +1110,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
     everywhere = [*range(len(frames))]
     own = [i for i in everywhere if frames[i].get("inApp")]
     with_source = own or everywhere[-3:]
+    with_locals = with_source[-1 - limits.callers :]
     crash = with_source[-1]
     limit = limits.text // 10
     told = []
@@ -1150,7 +1129,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
             source = source_lines(frame.get("context"), place["lineNo"] or 0, around, limit)
             place |= {"colNo": integer(frame.get("colNo")), "context": source}
         place["inApp"] = i in own
-        if i in with_source[-1 - limits.callers :]:
+        if i in with_locals:
             place |= present(vars=mask(record(frame, "vars"), limits.names, limits.value))
         told.append(place)
     return present(crashedAt=crashed_at, stacktrace={"frames": told})
@@ -1165,12 +1144,10 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
     told: list[Object] = []
     for one in shown:
         limit = limits.text // count + 16 if told else limits.text
-        exception = {
-            "type": clean_place(one.get("type"), limit) or None,
-            **pick(one, "value", limit=limit),
-            **present(module=clean_place(one.get("module"), limit)),
-            "handled": mask(record(one, "mechanism").get("handled"), 0, 10),
-        }
+        exception: Object = {"type": clean_place(one.get("type"), limit) or None}
+        exception |= pick(one, "value", limit=limit)
+        exception |= present(module=clean_place(one.get("module"), limit))
+        exception["handled"] = mask(record(one, "mechanism").get("handled"), 0, 10)
         if told and share.frames:  # a cause
             exception |= format_stack(records(one, "stacktrace", "frames"), share)
         told.append(exception)
@@ -1180,24 +1157,22 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
 
 
 def format_crash(entries: Object, limits: Limits) -> Object:
-    """What was raised and its causes, the thread (of several), and the stack: of the exception,
-    else of that thread, else of the event."""
+    """What was raised and its causes; of several threads one; and the stack: of the exception, else
+    of that thread, else of the event."""
     chain = records(entries, "exception", "values")[::-1] or [{}]
     # Sentry has last what surfaced, or numbers the exceptions in the order that is wanted here.
     chain.sort(key=lambda one: integer(record(one, "mechanism").get("exception_id")) or 0)
     told = format_chain(chain, limits) if any(chain) else {}
-    frames = records(chain[0], "stacktrace", "frames")
-    raised_in = chain[0].get("threadId")
-    threads = records(entries, "threads", "values")
-    reasons = ("crashed", "current", "stacktrace")  # to show a thread, the best one first
+    threads = records(entries, "threads", "values") or [{}]
+    reasons = ("crashed", "current", "stacktrace")  # to tell a thread, the best one first
     threads.sort(key=lambda one: [not one.get(reason) for reason in reasons])
-    threads.sort(key=lambda one: one.get("id", "") != raised_in)  # this counts most
-    thread = next(iter(threads), {})
-    if len(threads) > 1 and (not frames or thread.get("id") == raised_in):
-        which = {key: thread.get(key) is True for key in ("crashed", "current")}
-        told["thread"] = present(**pick(thread, "name", "id", "state"), **which)
-    for owner in (thread, entries):  # the first that has frames
-        frames = frames or records(owner, "stacktrace", "frames")
+    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # better still
+    if len(threads) > 1:
+        which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
+        told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
+    owners = (chain[0], threads[0], entries)
+    stacks = [records(owner, "stacktrace", "frames") for owner in owners]
+    frames: list[Object] = next(filter(None, stacks), [])
     return told | format_stack(frames, limits)
 
 
@@ -1207,37 +1182,30 @@ def format_event(event: Object, limits: Limits) -> Object:
     entries of other kinds are evidence too."""
     show = partial(mask, room=limits.data, limit=limits.value)
     entries = entries_of(event)
-    tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
-    head = {
-        "eventId": event.get("eventID"),
-        "timestamp": event.get("dateCreated"),
-        "release": record(event, "release").get("version"),
-        "environment": tags.get("environment"),
-    }
     occurrence = record(event, "occurrence")
-    texts = {
-        "message": record(entries, "message").get("formatted") or event.get("message"),
-        "subtitle": occurrence.get("subtitle"),
-        "userReport": record(event, "userReport").get("comments"),
-    }
+    tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
+    head = {"eventId": event.get("eventID")}
+    head["timestamp"] = event.get("dateCreated")
+    head["release"] = record(event, "release").get("version")
+    head["environment"] = tags.get("environment")
+    texts = {"message": record(entries, "message").get("formatted") or event.get("message")}
+    texts["subtitle"] = occurrence.get("subtitle")
+    texts["userReport"] = record(event, "userReport").get("comments")
     asked = record(entries, "request")
     request = present(**{key: asked.get(key) for key in ("method", "url", "query", "data")})
     others = {kind: entries[kind] for kind in entries if not re.fullmatch(KNOWN_ENTRIES, kind)}
-    return {
-        **pick(head, *head),
-        **present(**pick(texts, *texts, limit=limits.text)),
-        **format_crash(entries, limits),
-        "tags": mask(tags, limits.names, limits.value),
-        **present(
-            # feedback: a `name` in it is a person's
-            data=show(records(occurrence, "evidenceDisplay"), path="feedback"),
-            evidence=show(record(occurrence, "evidenceData") | others, path="feedback"),
-            processingErrors=show(records(event, "errors")),
-            request=show(request),
-            extra=show(record(event, "context")),
-        ),
-        "contexts": show(record(event, "contexts")),
-    }
+    told = pick(head, *head)
+    told |= present(**pick(texts, *texts, limit=limits.text))
+    told |= format_crash(entries, limits)
+    told["tags"] = mask(tags, limits.names, limits.value)
+    told |= present(
+        data=show(records(occurrence, "evidenceDisplay"), path="feedback"),  # `name`: a person's
+        evidence=show(record(occurrence, "evidenceData") | others, path="feedback"),
+        processingErrors=show(records(event, "errors")),
+        request=show(request),
+        extra=show(record(event, "context")),
+    )
+    return told | {"contexts": show(record(event, "contexts"))}
 
 
 def format_crumb(crumb: Object, limits: Limits) -> Object:
@@ -1343,17 +1311,15 @@ OTHERWISE = (
 
 
 def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
-    """A numeric id or short ID, from either or an issue's URL, and the URL's event ("": none):
-    https://acme.sentry.io/issues/5/events/latest/ is 5, latest. A URL is never contacted. It must
-    be of the configured Sentry: no other knows the id."""
+    """An id or short ID, from either or an issue's URL, and the URL's event ("": none):
+    https://acme.sentry.io/issues/5/events/latest/ is 5, latest. It must be of the configured
+    Sentry, and is never contacted."""
     given = given.strip(" \t\n#.,")
     if re.fullmatch(ISSUE_ID, given):
         return given.upper(), ""
     host = config.url.split("/")[2].lower()
     hosts = [host]
-    if f".{host}".endswith(
-        ".sentry.io"
-    ):  # its API has regional hosts, the links that people copy do not
+    if f".{host}".endswith(".sentry.io"):  # perhaps a region's, which links do not name
         hosts += ["sentry.io", f"{config.org.lower()}.sentry.io"]
     url = re.fullmatch(ISSUE_URL, given)
     if url and url["host"].lower() in hosts:
@@ -1376,20 +1342,19 @@ def parse_event(event: str, of_link: str) -> str:
 
 
 def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Object, Object]:
-    """Take one call of this server's limit. The issue, its event, and {}; or without such an
-    event the issue, {}, and `{"note": ...}`."""
+    """The issue, its event, and {}; without such an event the issue, {}, and `{"note": ...}`. Takes
+    one call of this server's limit."""
     given_id, of_link = parse_issue_id(sentry.config, issue_id)
     event = parse_event(event, of_link)
     sentry.begin()
     issue, found = sentry.issue_and_event(given_id, event)
-    if found:
-        return issue, found, {}
-    return issue, {}, {"note": NO_MATCH if ":" in event else NO_EVENT}
+    why = NO_MATCH if ":" in event else NO_EVENT
+    return issue, found, {} if found else {"note": why}
 
 
 def search_query(query: str, status: str) -> str:
-    """Sentry's query. A status in it beats "unresolved", the default. An event ID stands alone:
-    Sentry answers with its issue."""
+    """Sentry's query. A status in it beats "unresolved", the default. An event ID stands alone, for
+    then Sentry answers with its issue."""
     query = " ".join(query.split())
     event_id = query.replace("-", "")
     if re.fullmatch("[0-9A-Fa-f]{32}", event_id):
@@ -1410,17 +1375,12 @@ def search_issues(
     environment: str | None,
     cursor: str | None,
 ) -> Object:
-    """A page of issues, with what to do if something is odd. For an event ID Sentry makes a direct
-    hit, for which it ignores all filters."""
+    """A page of issues, with what to do if something is odd. To an event ID Sentry answers with a
+    direct hit, for which it ignores all filters."""
     sentry.begin()
-    answer = sentry.search(
-        query=search_query(query, status),
-        statsPeriod=timeRange,
-        sort=SORTS.get(sortBy, sortBy),
-        limit=limit,
-        environment=environment,
-        cursor=cursor,
-    )
+    where = {"query": search_query(query, status), "environment": environment}
+    page = {"statsPeriod": timeRange, "limit": limit, "cursor": cursor}
+    answer = sentry.search(sort=SORTS.get(sortBy, sortBy), **where, **page)
     is_direct = answer.headers.get("X-Sentry-Direct-Hit") == "1"
     rows = records(answer.body)[:25]
     own = [row for row in rows if sentry.in_project(row, if_unnamed=not is_direct)]
@@ -1472,7 +1432,7 @@ def get_issue_detail(
 
 
 def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Object:
-    """The newest breadcrumbs of an event, oldest first, likewise."""
+    """The newest breadcrumbs of an event, oldest first, without the names of its people."""
     _, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
     crumbs = in_order(records(entries_of(found), "breadcrumbs", "values"))
@@ -1488,8 +1448,8 @@ def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Obj
 
 
 def is_as_asked(issue: Object, resolution: str) -> bool:
-    """Whether the issue has the status that is asked for, and the details: "resolved" needs none,
-    so that one pinned to a release stays as it is."""
+    """Whether the issue has the status that is asked for, and its details: "resolved" asks for
+    none, so that an issue resolved in some release is as asked too."""
     change = CHANGES[resolution]
     details = record(issue, "statusDetails").keys()
     has_details = details >= record(change, "statusDetails").keys()
@@ -1693,7 +1653,7 @@ def parse_message(line: bytes) -> Object:
 class Request:
     """A message of the client that wants an answer."""
 
-    def __init__(self, message: Object) -> None:
+    def __init__(self, message: Object):
         self.message = message
         self.id = message.get("id")
         self.has_id = type(self.id) in (str, int)  # and not bool, which is an int
@@ -1709,11 +1669,9 @@ Outcome = Object | MCPError | None  # of a request: the result, an error, or not
 
 
 def need(fields: Object, name: str, kind: type, default: Any = None) -> Any:
-    """The field, or the default in place of null or nothing; INVALID_PARAMS if that is not of the
-    kind (dict or str)."""
-    value = fields.get(name)
-    if value is None:
-        value = default
+    """The field, or the default in place of null or nothing. INVALID_PARAMS unless of that kind."""
+    given = fields.get(name)
+    value = default if given is None else given
     if not isinstance(value, kind):
         wanted = "an object" if kind is dict else "text"
         raise MCPError(f"Invalid params: {name} must be {wanted}")
@@ -1747,7 +1705,7 @@ def response(request: Request, outcome: Object | MCPError) -> Object:
 class Protocol:
     """MCP's methods, of both eras. The only state is the revision of a legacy handshake."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup):
         self._setup = setup
         self._revision = ""
         both: Methods = {
@@ -1778,7 +1736,7 @@ class Protocol:
         elif is_early or method == "server/discover":
             raise MCPError(f"Begin with initialize, or have {VERSION} in each _meta")
         if method not in methods:
-            raise MCPError(f"Method not found: {clean(method, 80)}", METHOD_NOT_FOUND)
+            raise MCPError(f"Method not found: {clean(method, 80)}", -32601)
         if request.params.get("cursor") is not None:  # utilities/pagination: none is ours
             raise MCPError("No such cursor: lists have one page")
         return methods[method](request)
@@ -1875,7 +1833,7 @@ class Server:
     """Reads messages, one per line. What is quick is answered at once, the rest in daemon threads:
     an executor would hold up the exit behind the slowest one."""
 
-    def __init__(self, setup: Setup, stdout: BinaryIO) -> None:
+    def __init__(self, setup: Setup, stdout: BinaryIO):
         self._setup = setup
         self._protocol = Protocol(setup)
         self._stdout = stdout
