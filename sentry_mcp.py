@@ -397,7 +397,8 @@ class Deadline:
         self.over = threading.Event()
 
     def seconds_left(self) -> float:
-        return 0.0 if self.over.is_set() else self._end - self._clock()
+        left = self._end - self._clock()
+        return 0.0 if self.over.is_set() else left
 
     def wait(self, seconds: float) -> None:
         """Sleep; but RATE_LIMITED at once if the call has no time for that, or is over."""
@@ -1287,8 +1288,8 @@ NO_EVENT = "Sentry has no such event of this issue: it is past its retention, or
 NO_MATCH = ("No event of the last 90 days matches this event search. (What Sentry does not know, "
     "such as an environment of another name, matches nothing.) Try latest.")
 NOTHING_FOUND = "Nothing found: pass any nextCursor, a longer timeRange, status all, fewer words."
-OTHER_PROJECTS = ("Sentry ignored the project and answered with issues of others too (left out, but "
-    "perhaps not in totalCount). A compatible server may need a numeric SENTRY_PROJECT.")
+OTHER_PROJECTS = ("Sentry ignored the project and answered with issues of others too (left out, "
+    "but perhaps not in totalCount). A compatible server may need a numeric SENTRY_PROJECT.")
 # fmt: on
 NEXT_PAGE = r'"next"; results="true"; cursor="([\w:.-]{1,100})"'
 #: Sentry's words for ours. "date" is its default: compatible servers know other words.
@@ -1299,9 +1300,7 @@ CHANGES: dict[str, Object] = {
     "ignored": {"status": "ignored", "substatus": "archived_until_escalating"},
 }
 PINS = {"inRelease", "inCommit", "inNextRelease"}
-OTHERWISE = (
-    "It is resolved in another way than asked: see statusDetails. A pinned resolution stays."
-)
+OTHERWISE = "Resolved in another way than asked: see statusDetails. A pinned resolution stays."
 
 
 def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
@@ -1378,11 +1377,10 @@ def search_issues(
     is_direct = answer.headers.get("X-Sentry-Direct-Hit") == "1"
     rows = records(answer.body)[:25]
     own = [row for row in rows if sentry.in_project(row, if_unnamed=not is_direct)]
-    rest: Object = {"totalCount": len(own)}
-    if not is_direct:
-        rest["totalCount"] = integer(answer.headers.get("X-Hits")) or len(own)
-        if len(own) < len(rows):
-            rest["note"] = OTHER_PROJECTS
+    hits = integer(answer.headers.get("X-Hits")) or len(own)
+    rest: Object = {"totalCount": len(own) if is_direct else hits}
+    if len(own) < len(rows) and not is_direct:
+        rest["note"] = OTHER_PROJECTS
     if not own:
         rest["hint"] = NOTHING_FOUND
     further = re.search(NEXT_PAGE, answer.headers.get("Link", ""))
@@ -1397,13 +1395,9 @@ def search_issues(
 
 
 def get_issue_detail(
-    sentry: Sentry,
-    issueId: str,
-    includeStacktrace: bool,
-    includeEnvironment: bool,
-    event: str,
+    sentry: Sentry, issueId: str, includeStacktrace: bool, includeEnvironment: bool, event: str
 ) -> Object:
-    """An issue and one of its events, without the names of the people whom that is about."""
+    """An issue and one of its events, without the names of the people whom the event is about."""
     issue, found, note = read_event(sentry, issueId, event)
     names = names_of(found)
     left_out = set() if includeStacktrace else {"stacktrace"}
