@@ -1288,8 +1288,8 @@ NO_EVENT = "Sentry has no such event of this issue: it is past its retention, or
 NO_MATCH = ("No event of the last 90 days matches this event search. (What Sentry does not know, "
     "such as an environment of another name, matches nothing.) Try latest.")
 NOTHING_FOUND = "Nothing found: pass any nextCursor, a longer timeRange, status all, fewer words."
-OTHER_PROJECTS = ("Sentry ignored the project and answered with issues of others too (left out, "
-    "but perhaps not in totalCount). A compatible server may need a numeric SENTRY_PROJECT.")
+OTHER_PROJECTS = ("Sentry answered with issues of other projects too (left out, but perhaps not in "
+    "totalCount): it ignored the project. A compatible server may need a numeric SENTRY_PROJECT.")
 # fmt: on
 NEXT_PAGE = r'"next"; results="true"; cursor="([\w:.-]{1,100})"'
 #: Sentry's words for ours. "date" is its default: compatible servers know other words.
