@@ -753,7 +753,8 @@ SHAPE = r"""(?x)(?:(?<!\w)|(?<=%[0-9A-F]{2}))(?:  # at the start of a word, perc
       (?:-----END[A-Z0-9 %+]{0,50}-----)?
     | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
     | (?<=%3A%2F%2F)[^\s/@:"'&]{1,300}(?=%40)
-    | (?i:(?<=\bbearer\s)|(?<=\bbasic\s))(?=[^\s=]*[0-9])[\w.~+/-]{8,}=*
+    | (?i:(?<=\bbearer\s)|(?<=\bbasic\s))
+      (?=[^\s=]{0,200}(?:[0-9]|[a-z][A-Z]\w{0,99}[a-z][A-Z]))[\w.~+/-]{8,}=*
     | (?i:(?<=cookie:\s))[\w.%-]+=[^\n"']+
     | (?<=\s-u\s)[^\s:'"]{1,64}:[^\s'"]{4,} | (?i:(?<=identified\sby\s))['"][^\s'"]{4,}
     | [A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b  # IBAN
@@ -843,8 +844,8 @@ def hide_card(found: re.Match[str]) -> str:
 
 
 def hide_random(found: re.Match[str]) -> str:
-    """Capitals, small letters and digits change too often for words: in `aB3dE5gH7jK9mN1pQ3sT`,
-    not in `com2AcmeShopOrderService`. A number counts as three changes."""
+    """Hides `aB3dE5gH7jK9mN1pQ3sT`, where capitals, small letters and digits change too often for
+    words, but not `com2AcmeShopOrderService`. A number counts as three changes."""
     words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", found[0])
     numbers = re.findall("[0-9]+", found[0])
     is_mixed = re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", found[0])
@@ -891,8 +892,8 @@ def paths_in_object(fields: Object, path: str) -> list[str]:
 
 
 def paths_in_list(items: list[Any], path: str) -> list[str]:
-    """The path of each item, that of the list; but in `["--token", "x"]`, a pair as in headers, "x"
-    is judged as the value of "--token" (in a longer list, as of words, if it looks secret)."""
+    """The path of each item: that of the list, but after the name of something secret that name, as
+    in the header `["X-Token", "x"]`; in four items or more only for what looks secret."""
     paths = [path] * len(items)
     for i, name in enumerate(items[:-1], 1):
         if isinstance(name, str) and isinstance(items[i], str):

@@ -4603,6 +4603,9 @@ class TestPrivacy:
 
     def test_basic_at_the_start_of_a_text_is_hidden(self) -> None:
         assert m.clean("Basic c3ZjOmh1bnRlcjI=", 99) == "Basic [Filtered]"
+        assert m.clean("Basic dXNlcjpwYXNz", 99) == "Basic [Filtered]"  # without a digit
+        for words in ("Basic JavaScript error", "basic authentication failed", "Basic HtmlParser"):
+            assert m.clean(words, 99) == words
 
     def test_the_user_is_hidden_in_keys_and_below_names_of_fields(self) -> None:
         local = {"jane.roe": 1, "kw": {"handled": 1, "type": "jane.roe", "context": ["jane.roe"]}}
@@ -6743,7 +6746,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 2_011,
+    "lines": 2_012,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
