@@ -6746,7 +6746,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 2_012,
+    "lines": 2_013,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
