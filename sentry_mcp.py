@@ -559,12 +559,15 @@ class Setup:
     """Configuration and transport, made on first use. Thread-safe."""
 
     def __init__(self, environ: Values, env_file: str, log: Callable[[str], object]):
-        self.log = log
+        self._log = log
         self.file = EnvFile(env_file)
         self.hide_token: Callable[[str], str] = str  # there is none before there is a transport
         self._environ = environ
         self._lock = threading.Lock()
         self._transport: Transport | None = None
+
+    def log(self, line: str) -> None:
+        self._log(self.hide_token(line))
 
     def transport(self) -> Transport:
         """The transport; or NOT_CONFIGURED, and the next call looks again."""
@@ -714,9 +717,9 @@ BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+
 #: within a repetition: names are anybody's.)
 NAMES = {
     "secret or count": "tokens$",  # a count, if it is a number
-    "secret": r"""(?x)(?:(?:password|passwd|passphrase|passcode|pwd|secret|credential|token|apikey
-        |cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo)s?
-        |(?<![a-z])(?:pass|pw|pin|otp|totp|mfa|sid|creds?|auth|bearer|session|nonce|dsn|[cx]srf
+    "secret": r"""(?x)(?:(?:pass_?(?:word|wd|phrase|code)|pwd|secret|credential|token|apikey|cookie
+        |authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo)s?|(?<![a-z])(?:pass|pw
+        |(?:pin|otp|totp|mfa)(?:_?code)?|sid|creds?|auth|bearer|session|nonce|dsn|[cx]srf
         |connection_?string|conn_?str|webhook|license_?code)
         |(?:api|app|application|access|account|secret|shared|private|auth|bot|client|consumer
         |customer|deploy|device|encrypt(?:ion)?|decrypt(?:ion)?|integration|license|master|rsa|ssh
@@ -871,7 +874,7 @@ def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = Fal
     text = hidden(whole[:most], values, is_code)
     left = len(text[limit:]) + len(whole[most:])
     if left:  # a last word that is cut in two may be a name or a secret
-        shown = re.sub(r"(?<=\s)[\w.@+-]{1,64}$", "", text[:limit])
+        shown = re.sub(r"(?<=[^\w.@+:-])[\w.@+:-]{1,64}$", "", text[:limit])
         text = f"{shown}… [{left} more characters]"
     return text if is_code else Text(text)
 
@@ -946,11 +949,10 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
 def names_of(event: Object) -> str:
     """A pattern of the names, which no reply may tell, of the people whom the event is about: of
     two words in either order. Common words and what is under four letters are no names."""
-    people = [record(event, "user"), record(event, "userReport")]
-    people.append(record(event, "contexts", "feedback"))
     between = r"(?:%20|[\s,._+-]){1,3}"
     patterns = ["(?!)"]  # nothing
-    for person in people:
+    for path in (("user",), ("userReport",), ("contexts", "feedback")):
+        person = record(event, *path)
         for key in ("email", "ip_address", "username", "name", "contact_email"):
             name = visible(str(person.get(key) or "")).strip()[:2000]
             if re.fullmatch(COMMON_NAME, name):
@@ -968,9 +970,15 @@ def hide_names(value: Any, names: str) -> Any:
         return re.sub(names, "[user]", value)
     if isinstance(value, list):
         return [hide_names(item, names) for item in value]
-    if isinstance(value, dict):
-        return {hide_names(key, names): hide_names(value[key], names) for key in value}
-    return value
+    if not isinstance(value, dict):
+        return value
+    told: Object = {}
+    for key in value:
+        name = hide_names(key, names)
+        while name in told:  # two keys may have become the same
+            name += "_"
+        told[name] = hide_names(value[key], names)
+    return told
 
 
 # --- 8. Formatters: fit, format_issue, format_event, format_crumb --------------------------------
@@ -1177,7 +1185,7 @@ def format_crash(entries: Object, limits: Limits) -> Object:
         told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
     owners = (chain[0], threads[0], entries)
     stacks = [records(owner, "stacktrace", "frames") for owner in owners]
-    frames: list[Object] = next(filter(None, stacks), [])
+    frames = next(filter(None, stacks), [])
     return told | format_stack(frames, limits)
 
 
@@ -1640,7 +1648,7 @@ class Request:
         self.message = message
         self.id = message.get("id")
         self.has_id = type(self.id) in (str, int)  # and not bool, which is an int
-        self.method = str(message.get("method"))
+        self.method: Any = message.get("method")
         self.params = record(message, "params")
         self.meta = record(self.params, "_meta")
         self.is_modern = VERSION in self.meta  # the era (basic/versioning)
@@ -1707,7 +1715,7 @@ class Protocol:
     def answer(self, request: Request) -> Object:
         """The result of a request in its era; or MCPError or SentryError."""
         method = request.method
-        is_call = isinstance(request.message.get("method"), str) and request.has_id
+        is_call = isinstance(method, str) and request.has_id
         if not is_call or request.message.get("jsonrpc") != "2.0":
             raise MCPError("No JSON-RPC 2.0 request with an id", INVALID_REQUEST)
         need(request.message, "params", dict, {})
@@ -1862,9 +1870,6 @@ class Server:
                 if repr(request.id) == repr(request_id):  # 1, "1" and true differ
                     self._end(request, None)
 
-    def _may_start(self) -> bool:
-        return bool(self._waiting) and len(self._running) < MAX_RUNNING
-
     def _manage(self) -> None:
         """Give each request a thread, in order, when there is a place; and end those that hang, so
         that a client hears of them before it gives up."""
@@ -1875,7 +1880,8 @@ class Server:
                     text = UNCONFIRMED if is_change else "It took too long. Call again later."
                     self._end(request, failure(request, SentryError(text)))
             with self._changed:
-                if not self._changed.wait_for(self._may_start, timeout=1):
+                if not self._waiting or len(self._running) >= MAX_RUNNING:
+                    self._changed.wait(timeout=1)
                     continue
                 request = self._waiting.popleft()
                 if request.deadline.over.is_set():
@@ -1896,7 +1902,7 @@ class Server:
             import traceback
 
             trace = f"sentry_mcp: a bug in {request.method}: {traceback.format_exc(limit=-3)}"
-            self._setup.log(self._setup.hide_token(clean(trace, LOG_BYTES)))
+            self._setup.log(clean(trace, LOG_BYTES))
             outcome = MCPError("Internal error", INTERNAL_ERROR)
         self._end(request, outcome)
         if request.method == "tools/list":
