@@ -252,7 +252,7 @@ class SentryError(Exception):
         self.code = f"SENTRY_{code}"
         self.status = status
         self.wait = wait  # seconds until a call may succeed
-        self.may_have_acted = (status or 400) // 100 not in (3, 4)  # else refused or unsent
+        self.may_have_acted = (status or 400) // 100 not in (3, 4)  # refused; None: unsent
 
 
 # fmt: off
@@ -327,8 +327,8 @@ def quoted(words: str) -> str:
 
 
 def map_http_error(answer: Answer, config: Config) -> SentryError:
-    """The error for an answer that is of no use: its row of HTTP_ERRORS (for a web page the first),
-    and the host that a redirect names or what Sentry says."""
+    """The error for an answer that is of no use: its row of HTTP_ERRORS (for a web page below 500
+    the first), and the host that a redirect names or what Sentry says."""
     status = answer.status
     family = min(max(status // 100, 2), 5) * 100  # 418 is told as 400, 999 as 500
     code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[family])
@@ -353,7 +353,7 @@ def map_http_error(answer: Answer, config: Config) -> SentryError:
 
 
 def map_network_error(error: Exception, url: str) -> SentryError:
-    """The error for a request without an answer, by the exception's words but URLs and hosts."""
+    """The error for a request without an answer, by the exception's words, URLs and hosts apart."""
     words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
     _, problem, may_have_acted = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
     text = f"Cannot use {url}: {problem}."
@@ -817,8 +817,8 @@ def kind_of(path: str) -> str:
 
 
 def looks_secret(kind: str, value: str) -> bool:
-    """Whether a value after a name of that kind in a text is a secret: `password=h7Kp2` is one,
-    `token: 'else'`, `pin=1234` and `password='my old one'` are none."""
+    """Whether a value after a name of that kind in a text is a secret: `password=h7Kp2` is one;
+    `token: 'else'`, `pin=1234` and `password='my old one'` are none, by SHOWN or PLAIN."""
     return "secret" in kind and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
 
 
@@ -834,7 +834,7 @@ def hide_assigned(text: str, values: str) -> str:
             if value and looks_secret(kind, value["value"]):
                 start, end = value.span("value")
                 text = text[:start] + FILTERED + text[end:]
-                done = start + len(FILTERED)
+                done = start + len(FILTERED)  # and go on behind it
     return text
 
 
@@ -884,8 +884,8 @@ clean_code = partial(clean_place, values=QUOTED)  # a line of source, which has 
 
 
 def paths_in_object(fields: Object, path: str) -> list[str]:
-    """The path of each field: in `{"name": "token", "value": "x"}` (or with "key") the value's
-    ends in "token"."""
+    """The path of each field: in `{"name": "token", "value": "x"}` (or with "key") the value's ends
+    in "token", and the name's in "label", so that it is shown."""
     values = {key.lower(): value for key, value in fields.items()}
     label = values.get("name", values.get("key"))
     names: dict[str, str] = {}
@@ -1074,8 +1074,8 @@ def entries_of(event: Object) -> Object:
 
 
 def format_place(frame: Object, limit: int) -> Object:
-    """What finds the frame's code: the path, or else the package, if the file has no folder
-    (`b.js`, `/a/b.js`); its module if no folder is known even so; its address without a line."""
+    """What finds the frame's code: the file, or if it has no folder (`b.js`) its path (`/a/b.js`)
+    or package; the module if no folder is known even so; the address if no line is."""
     file = clean_place(frame.get("filename"), limit)
     path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
@@ -1105,12 +1105,12 @@ def source_lines(pairs: Any, at: int, around: int, limit: int) -> list[Any]:
 
 def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
     """Indices of the frames to tell: the first, the crash (own[-1]), the last, and of the app's
-    `own` and their neighbours the `most` newest: of 10 with own [2, 7] and most 2 [0, 7, 8, 9]. Of
-    frames alike but for their locals (a recursion) only the newest counts: of 10 alike [0, 9]."""
+    `own` and their neighbours the `most` newest. Of 10 with own [2, 7] and most 2: [0, 7, 8, 9]."""
+    # Of frames alike but for their locals, a recursion, the newest stands for all.
     newest = {str(frame | {"vars": None, "context": None}): i for i, frame in enumerate(frames)}
     near = {i + step for i in own for step in (-1, 0, 1)}
-    kept = sorted(near & {*newest.values()}, reverse=True)
-    return sorted({0, own[-1], len(frames) - 1, *kept[:most]})
+    kept = sorted(near & {*newest.values()}, reverse=True)[:most]
+    return sorted({0, own[-1], len(frames) - 1, *kept})
 
 
 def format_stack(frames: list[Object], limits: Limits) -> Object:
@@ -1154,7 +1154,7 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
     share = limits._replace(frames=limits.frames // count, callers=0)
     told: list[Object] = []
     for one in shown:
-        limit = limits.text // count + 16 if told else limits.text
+        limit = limits.text // count + 16 if told else limits.text  # a cause keeps its type
         exception: Object = {"type": clean_place(one.get("type"), limit) or None}
         exception |= pick(one, "value", limit=limit)
         exception |= present(module=clean_place(one.get("module"), limit))
@@ -1179,7 +1179,7 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     threads.sort(key=lambda one: [not one.get(reason) for reason in reasons])
     threads.sort(
         key=lambda one: one.get("id", "") != chain[0].get("threadId")
-    )  # its own thread beats all
+    )  # stable: this beats them
     if len(threads) > 1:
         which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
         told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
