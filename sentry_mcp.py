@@ -461,7 +461,7 @@ def new_session(config: Config) -> "requests.Session":
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["Accept-Encoding"] = "gzip"
     session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
-    session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # on this machine without a proxy
+    session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # http on this machine: no proxy
     # Two more tries without a connection; one more for a GET whose answer did not begin.
     retry = Retry(2, read=1, other=0, allowed_methods=["GET"])
     retry.respect_retry_after_header = False  # it may say a day
@@ -638,7 +638,7 @@ class Sentry:
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, if_unnamed=True)
         found: Object = beside.result()
-        number = str(record(issue, "project").get("id") or self.config.project)  # or a slug
+        number = str(record(issue, "project").get("id") or self.config.project)  # or slug: unknown
         if number.isdigit() and str(found.get("projectID") or number) != number:
             return issue, {}
         return issue, found
@@ -898,10 +898,10 @@ def paths_in_list(items: list[Any], path: str) -> list[str]:
     """The path of each item: that of the list, but after the name of something secret that name, as
     in the header `["X-Token", "x"]`; in four items or more only for what looks secret."""
     paths = [path] * len(items)
-    for i, name in enumerate(items[:-1], 1):
-        if isinstance(name, str) and isinstance(items[i], str):
+    for i, name in enumerate(items[:-1], 1):  # i: the item after it
+        if isinstance(name, str):
             kind = kind_of(name[:99])
-            if kind and (len(items) < 4 or looks_secret(kind, items[i])):
+            if kind and (len(items) < 4 or looks_secret(kind, str(items[i]))):
                 paths[i] = name[:99]
     return paths
 
@@ -1335,7 +1335,7 @@ def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
 
 
 def parse_event(event: str, of_link: str) -> str:
-    """The event that is asked for; one that a pasted link names beats the default."""
+    """The event that is asked for; one that a pasted link names beats latest, the default."""
     if event == "latest" and of_link:
         return of_link
     if ":" in event:
@@ -1458,7 +1458,7 @@ def is_as_asked(issue: Object, resolution: str) -> bool:
 
 
 def post_comment(sentry: Sentry, number: int, comment: str) -> Object:
-    """Whether it was posted, now or before. A failure is told beside the status, which stands."""
+    """Whether it is known to be posted; Sentry refuses the same again. The status stands anyway."""
     try:
         sentry.comment(number, comment)
     except SentryError as error:
@@ -1621,7 +1621,7 @@ HELLO: Object = {"capabilities": {"tools": {}, "resources": {}, "prompts": {}}, 
     "sentry_search_issues (the last 24 hours by default), sentry_get_issue_detail (stack trace, "
     "causes, local variables), sentry_get_breadcrumbs (what led there); match the frames with the "
     "code."}
-#: How long a modern result may be kept: the lists never change, and have LASTING.
+#: How long a modern result may be kept. LASTING: the lists change with SENTRY_READ_ONLY alone.
 KEPT: dict[str, Object] = {"tools/call": {}, "prompts/get": {},
     "resources/read": {"ttlMs": 0, "cacheScope": "private"}}
 # fmt: on
@@ -2005,7 +2005,7 @@ def main(arguments: list[str]) -> int:
     if os.isatty(0):
         log.write("sentry_mcp: waiting for an MCP client on stdin (Ctrl-D ends it); see --check\n")
     stdin = os.fdopen(os.dup(0), "rb")
-    stdout = os.fdopen(os.dup(1), "wb")
+    stdout = os.fdopen(os.dup(1), "wb")  # for the messages
     os.dup2(2, 1)  # from now on what a library prints gets to stderr, not between the messages
     sys.stdout = sys.stderr = log
     Server(setup, stdout).serve(stdin)

@@ -4575,6 +4575,9 @@ class TestPrivacy:
             pytest.param({"user": ["alice", "Bob"]}, ["[Filtered]"] * 2, id="a person's"),
             pytest.param({"x": ["token", MIXED]}, ["token", "[Filtered]"], id="the item before"),
             pytest.param({"x": ["v1", LOW]}, ["v1", LOW], id="none"),
+            pytest.param({"x": ["token", 98765432]}, ["token", "[Filtered]"], id="a number"),
+            pytest.param({"x": ["token", 12]}, ["token", 12], id="a count"),
+            pytest.param({"x": ["token", [LOW]]}, ["token", "[Filtered]"], id="a list"),
         ],
     )
     def test_an_item_has_the_name_of_its_list_or_of_the_item_before(
