@@ -15,13 +15,14 @@ connects  to one host, that of SENTRY_URL (default https://sentry.io), with the 
 opens     issues of one project, SENTRY_PROJECT; to read, also one that names no project.
 changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and not
           with SENTRY_READ_ONLY=1.
-hides     the token (of eight characters and more, not of digits alone); usual e-mail addresses;
+hides     the token (of eight characters and more, not of digits alone) in all that is written;
+          usual e-mail addresses; what has the form of a secret;
           values under names of secrets, but for true, false, null and short counts (under "key" and
-          the like what looks like a secret); in texts what looks like a secret beside such a name,
-          in the usual spellings of assignments, but for words and phrases; what has the form of a
-          secret: by names and shapes, not every secret. In texts of answers about an event the
-          exact e-mail address, IP address, user name and name of its user, but in source, names of
-          code and the issue's ids, status and link (short names and "admin" or the like stay).
+          the like what looks like a secret), and in texts what looks like one beside such a name,
+          in the usual spellings of assignments, but for words and phrases: not every secret;
+          in texts of answers about an event the exact e-mail address, IP address, user name and
+          name of its user, but in source, names of code and the issue's ids, status and link (short
+          names and "admin" or the like stay).
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
           imports a module from the folder of this file or the working directory. What Python loads
           before the first line here (sitecustomize) only its option -I keeps out.
