@@ -1603,11 +1603,13 @@ HELLO: Object = {"capabilities": {"tools": {}, "resources": {}, "prompts": {}}, 
     "sentry_search_issues (the last 24 hours by default), sentry_get_issue_detail (stack trace, "
     "causes, local variables), sentry_get_breadcrumbs (what led there); match the frames with the "
     "code."}
-#: How long a modern result may be kept. LASTING: the lists change with SENTRY_READ_ONLY alone.
-KEPT: dict[str, Object] = {"tools/call": {}, "prompts/get": {},
-    "resources/read": {"ttlMs": 0, "cacheScope": "private"}}
 # fmt: on
-LASTING = {"ttlMs": 3_600_000, "cacheScope": "public"}
+LASTING = {"ttlMs": 3_600_000, "cacheScope": "public"}  # lists change with SENTRY_READ_ONLY alone
+FRESH = {"ttlMs": 0, "cacheScope": "private"}
+#: How long a modern result may be kept, if not LASTING.
+KEPT: dict[str, Object] = {"tools/call": {}, "prompts/get": {}, "resources/read": FRESH}
+Methods = dict[str, Callable[["Request"], Object]]
+Outcome = Object | MCPError | None  # of a request: the result, an error, or nothing is sent
 
 
 def parse_message(line: bytes) -> Object:
@@ -1635,10 +1637,6 @@ class Request:
         self.meta = record(self.params, "_meta")
         self.is_modern = VERSION in self.meta  # the era (basic/versioning)
         self.deadline = Deadline()
-
-
-Methods = dict[str, Callable[[Request], Object]]
-Outcome = Object | MCPError | None  # of a request: the result, an error, or nothing is sent
 
 
 def need(fields: Object, name: str, kind: type, default: Any = None) -> Any:
@@ -1681,15 +1679,11 @@ class Protocol:
     def __init__(self, setup: Setup):
         self._setup = setup
         self._revision = ""
-        both: Methods = {
-            "tools/list": self.list_tools,
-            "tools/call": self.call_tool,
-            "resources/list": lambda _: {"resources": [RESOURCE]},
-            "resources/templates/list": lambda _: {"resourceTemplates": []},
-            "resources/read": self.read_resource,
-            "prompts/list": lambda _: {"prompts": [PROMPT]},
-            "prompts/get": self.get_prompt,
-        }
+        both: Methods = {"tools/list": self.list_tools, "tools/call": self.call_tool}
+        both |= {"resources/read": self.read_resource, "prompts/get": self.get_prompt}
+        both["resources/list"] = lambda _: {"resources": [RESOURCE]}
+        both["resources/templates/list"] = lambda _: {"resourceTemplates": []}
+        both["prompts/list"] = lambda _: {"prompts": [PROMPT]}
         self._legacy: Methods = {**both, "initialize": self.initialize, "ping": lambda _: {}}
         discovered = {"supportedVersions": [MODERN_REVISION], **HELLO}
         self._modern: Methods = {**both, "server/discover": lambda _: discovered}
@@ -1753,8 +1747,7 @@ class Protocol:
         if not tool:
             raise MCPError(f"Unknown tool (or SENTRY_READ_ONLY is set): {clean(name, 80)}")
         given = validate(tool.schema, arguments)
-        sentry = Sentry(self._setup, request.deadline)
-        data = tool.handler(sentry, **given)
+        data = tool.handler(Sentry(self._setup, request.deadline), **given)
         result: Object = {"content": [{"type": "text", "text": dump(data)}]}
         return result if self.is_old(request) else {**result, "structuredContent": data}
 

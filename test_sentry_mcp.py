@@ -6775,7 +6775,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 2_001,
+    "lines": 1_994,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
