@@ -1335,23 +1335,16 @@ def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
     raise SentryError(f"issueId must be {wanted}.", "INVALID_ARGUMENT", 400)
 
 
-def parse_event(event: str, of_link: str) -> str:
-    """The event that is asked for; one that a pasted link names beats latest, the default."""
-    if event == "latest" and of_link:
-        return of_link
-    if ":" in event:
-        return event
-    event = event.replace("-", "").lower()
-    if not re.fullmatch(f"{EVENT_ID}|{EVENT_NAME}", event):
-        raise SentryError(EVENT_SEARCHES, "INVALID_ARGUMENT", 400)
-    return event
-
-
 def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Object, Object]:
-    """The issue, its event, and {}; without such an event the issue, {}, and `{"note": ...}`. Takes
-    one call of this server's limit."""
+    """The issue, its event (one in a pasted URL beats latest, the default), and {}; without such an
+    event the issue, {}, and `{"note": ...}`. Takes one call of this server's limit."""
     given_id, of_link = parse_issue_id(sentry.config, issue_id)
-    event = parse_event(event, of_link)
+    if ":" not in event:
+        event = event.replace("-", "").lower()
+        if not re.fullmatch(f"{EVENT_ID}|{EVENT_NAME}", event):
+            raise SentryError(EVENT_SEARCHES, "INVALID_ARGUMENT", 400)
+    if event == "latest":
+        event = of_link or event
     sentry.begin()
     issue, found = sentry.issue_and_event(given_id, event)
     why = NO_MATCH if ":" in event else NO_EVENT
@@ -1362,9 +1355,8 @@ def search_query(query: str, status: str) -> str:
     """Sentry's query. A status in it beats "unresolved", the default. An event ID stands alone, for
     then Sentry answers with its issue."""
     query = " ".join(query.split())
-    event_id = query.replace("-", "")
-    if re.fullmatch("[0-9A-Fa-f]{32}", event_id):
-        return event_id
+    if re.fullmatch("([0-9A-Fa-f]-?){32}", query):
+        return query.replace("-", "")
     has_status = re.search(r"(^|\s)!?(is|status):", query)
     if status == "all" or (status == "unresolved" and has_status):
         return query
@@ -1956,8 +1948,7 @@ def main(arguments: list[str]) -> int:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     log = Log()
-    env_file = ""
-    checks = False
+    given: Any = None
     if arguments:  # most clients give none, and need not wait for argparse
         import argparse
 
@@ -1966,10 +1957,8 @@ def main(arguments: list[str]) -> int:
         parser.add_argument("--env-file", metavar="PATH", default="", help="read variables from it")
         parser.add_argument("--version", action="version", version=__version__)
         given = parser.parse_args(arguments)
-        env_file = given.env_file
-        checks = given.check
-    setup = Setup(os.environ, env_file, log.write)
-    if checks:
+    setup = Setup(os.environ, given.env_file if given else "", log.write)
+    if given and given.check:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # whatever the terminal's encoding
         status = 0

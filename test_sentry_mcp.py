@@ -5717,11 +5717,15 @@ class TestTools:
     def test_an_event_is_a_name_an_id_or_a_search(
         self, event: str, of_link: str, expected: str | None
     ) -> None:
-        if expected:
-            assert m.parse_event(event, of_link) == expected
-            return
-        with fails(WRONG, "user.id:42", "environment:staging", "release:3.2.0"):
-            m.parse_event(event, of_link)
+        client = m.Sentry(connected(), deadline())
+        given = f"{LINK}/4501/events/{of_link}/" if of_link else "4501"
+        with mock.patch.object(client, "issue_and_event", return_value=(FOUND, {})) as read:
+            if expected:
+                m.read_event(client, given, event)
+                read.assert_called_once_with("4501", expected)
+                return
+            with fails(WRONG, "user.id:42", "environment:staging", "release:3.2.0"):
+                m.read_event(client, given, event)
 
     def test_a_search_is_told_in_the_form_of_the_contract(self, web: Any) -> None:
         link = '<x>; rel="previous"; results="true"; cursor="0:0:1", '
@@ -6775,7 +6779,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 1_994,
+    "lines": 1_983,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
