@@ -1739,7 +1739,8 @@ class Protocol:
         if not tool:
             raise MCPError(f"Unknown tool (or SENTRY_READ_ONLY is set): {clean(name, 80)}")
         given = validate(tool.schema, arguments)
-        data = tool.handler(Sentry(self._setup, request.deadline), **given)
+        sentry = Sentry(self._setup, request.deadline)
+        data = tool.handler(sentry, **given)
         result: Object = {"content": [{"type": "text", "text": dump(data)}]}
         return result if self.is_old(request) else {**result, "structuredContent": data}
 

@@ -6779,7 +6779,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 1_983,
+    "lines": 1_984,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
