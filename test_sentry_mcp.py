@@ -3293,6 +3293,12 @@ NETWORK_CASES = [
     pytest.param(ValueError("packed in a way"), "packed twice", True, id="packed"),
     pytest.param(ValueError("too large"), "over 8 MiB or has too many parts", True, id="large"),
     pytest.param(FAILED.ConnectionError(LOST), "closed the connection", True, id="lost"),
+    pytest.param(
+        FAILED.ProxyError("Unable to connect to proxy, RemoteDisconnected('Remote end closed')"),
+        "closed the connection",
+        True,
+        id="lost behind a proxy",
+    ),
     pytest.param(retried(FAILED.ConnectionError, LOST), "closed the connection", True, id="gone"),
     pytest.param(
         FAILED.ChunkedEncodingError(URL3.IncompleteRead(1, 98)),
@@ -4554,6 +4560,9 @@ class TestPrivacy:
         assert m.clean(f"{head}{scheme}{LOW}{quote}") == f"{head}{scheme}[Filtered]{quote}"
         assert m.clean(f"{head}{scheme}expired{quote}") == f"{head}{scheme}expired{quote}"
 
+    def test_a_word_that_is_not_shown_is_counted(self) -> None:
+        assert m.clean(f"{'x' * 198} abcdefghi", 200) == f"{'x' * 198} … [9 more characters]"
+
     def test_what_is_cut_is_counted_though_much_was_hidden(self) -> None:
         long = "eyJhbGciOi1." + "a1B" * 1100 + ".x"
         told = m.clean(f"{long} and then {'z' * 9000}", 400)
@@ -4578,6 +4587,11 @@ class TestPrivacy:
             pytest.param({"x": ["token", 98765432]}, ["token", "[Filtered]"], id="a number"),
             pytest.param({"x": ["token", 12]}, ["token", 12], id="a count"),
             pytest.param({"x": ["token", [LOW]]}, ["token", "[Filtered]"], id="a list"),
+            pytest.param(
+                {"x": ["a", "b", "token", {"x": LOW}]},
+                ["a", "b", "token", "[Filtered]"],
+                id="an object in a longer list",
+            ),
         ],
     )
     def test_an_item_has_the_name_of_its_list_or_of_the_item_before(
@@ -6779,7 +6793,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 1_984,
+    "lines": 1_987,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
