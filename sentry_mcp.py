@@ -482,8 +482,8 @@ class Transport:
         self._parsing = threading.Lock()  # one at a time: JSON takes several times its text
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
-        """The one use of the network, once Sentry's limit allows it: bounded in time, and the body
-        in size. `content`: params or json."""
+        """The one use of the network, once Sentry's limit allows it: each try is bounded in time,
+        and the body in size. `content`: params or json."""
         from urllib3.exceptions import HTTPError
 
         if (held := self._held_until - time.monotonic()) > 0:
@@ -830,7 +830,7 @@ def hide_assigned(text: str, values: str) -> str:
     done = 0
     while found := re.compile(ASSIGNMENT).search(text, done):
         kind = kind_of(found["name"])
-        done = found.end()  # a value that stays may hold a name: "password=token=x7Kp2"
+        done = found.end()  # a value that stays may hold a name: "note=token=x7Kp2"
         if "secret" in kind:
             value = re.compile(values).match(text, done)
             if value and looks_secret(kind, value["value"]):
@@ -1078,8 +1078,8 @@ def entries_of(event: Object) -> Object:
 
 
 def format_place(frame: Object, limit: int) -> Object:
-    """What finds the frame's code: the file, or if it has no folder (`b.js`) its path (`/a/b.js`)
-    or package; the module if no folder is known even so; the address if no line is."""
+    """What finds the frame's code: the file, or if it has no folder (`b.js`) its path (`/a/b.js`),
+    or without one the package; the module if no folder is known; the address if no line is."""
     file = clean_place(frame.get("filename"), limit)
     path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
