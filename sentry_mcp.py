@@ -15,7 +15,7 @@ connects  to one host, that of SENTRY_URL (default https://sentry.io), with the 
 opens     issues of one project, SENTRY_PROJECT; to read, also one that names no project.
 changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and not
           with SENTRY_READ_ONLY=1.
-hides     the token (of eight characters and more, not of digits alone) in all that is written;
+hides     the token (of eight characters and more, not of digits alone) as it is spelled;
           usual e-mail addresses; what has the form of a secret;
           values under names of secrets, but for true, false, null and short counts (under "key" and
           the like what looks like a secret), and in texts what looks like one beside such a name,
@@ -1181,9 +1181,7 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     threads = records(entries, "threads", "values") or [{}]
     reasons = ("crashed", "current", "stacktrace")  # to tell a thread, the best one first
     threads.sort(key=lambda one: [not one.get(reason) for reason in reasons])
-    threads.sort(
-        key=lambda one: one.get("id", "") != chain[0].get("threadId")
-    )  # stable: this beats them
+    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # counts most
     if len(threads) > 1:
         which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
         told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)

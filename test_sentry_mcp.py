@@ -6793,7 +6793,7 @@ def measures() -> dict[str, float]:
 
 #: At most; a reviewer reads the file in one sitting.
 BOUNDS = {
-    "lines": 1_987,
+    "lines": 1_985,
     "longest line": 100,
     "tokens": 13_500,
     "tokens of a line of code": 11,
