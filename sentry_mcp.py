@@ -65,6 +65,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
+from itertools import permutations
 from math import ceil
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -715,41 +716,35 @@ class Sentry:
 #: Printable for Python, but without a glyph: variation selectors, fillers, joiners.
 BLANK = r"[\u034f\u115f\u1160\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+"
-#: Kind: how the snake_case path of such a name ends; the first that fits counts. (No repetition
-#: within a repetition: names are anybody's.)
-NAMES = {
-    "secret or count": "tokens$",  # a count, if it is a number
-    "secret": r"""(?x)(?:(?:pass_?(?:word|wd|phrase|code)|pwd|secret|credential|token|apikey|cookie
-        |authorization|session_?id|sessid|privatekey|accesskey|jwt|conninfo)s?|(?<![a-z])(?:pass|pw
-        |(?:pin|otp|totp|mfa)(?:_?code)?|sid|creds?|auth|bearer|session|nonce|dsn|[cx]srf
-        |connection_?string|conn_?str|webhook|license_?code)
+# fmt: off
+#: Kind: what is shown of a value so called; how such names end in snake_case. The first that fits
+#: counts. (No repetition within a repetition: names are anybody's.)
+KINDS = {
+    "secret or count": ("-?[0-9.]+", "tokens$"),
+    "secret": ("[0-9.]{1,3}|-[0-9.]{1,2}", r"""(?x)(?:(?:pass_?(?:word|wd|phrase|code)|pwd|secret
+        |credential|token|apikey|cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt
+        |conninfo)s?|(?<![a-z])(?:pass|pw|(?:pin|otp|totp|mfa)(?:_?code)?|sid|creds?|auth|bearer
+        |session|nonce|dsn|[cx]srf|connection_?string|conn_?str|webhook|license_?code)
         |(?:api|app|application|access|account|secret|shared|private|auth|bot|client|consumer
         |customer|deploy|device|encrypt(?:ion)?|decrypt(?:ion)?|integration|license|master|rsa|ssh
         |pem|server|service|sign(?:ing)?|storage|subscription|write|admin)_?keys?|key_?pem)
         (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current|again|url
-        |confirm(?:ation)?|[0-9]))*$""",
-    "secret or word": "(?:key|hmac|sig|signature|challenge)$",  # a secret, if it looks like one
-    "personal": r"""(?x)(?:^|[_.])(?:e_?mail(?:_?addr(?:ess)?)?
-        |(?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name
+        |confirm(?:ation)?|[0-9]))*$"""),
+    "secret or word": (r"[^\W_]{0,11}|[\s\S]*[\W_][\s\S]*|[^A-Z]*|[^0-9]*(?:[0-9]+[^0-9]*)?",
+        "(?:key|hmac|sig|signature|challenge)$"),
+    "personal": ("(?!)", r"""(?x)(?:^|[_.])(?:e_?mail(?:_?addr(?:ess)?)?|mac_?addr(?:ess)?|iban|bic
+        |(?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name|dob|fax
         |(?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)(?:_?address)?
-        |(?:street|home|postal|mailing|billing|shipping|delivery)_?address|dob|fax|ssn|iban|bic
+        |(?:street|home|postal|mailing|billing|shipping|delivery)_?address|mobile_?(?:no|number)
         |(?:(?:tele|mobile_?|cell_?)?phone|(?:credit|debit|payment|bank)?_?card|social_?security
-        |passport|driver_?s?_?licen[cs]e)(?:_?(?:no|num|number))?|mobile_?(?:no|number)|cv[cv]2?
+        |passport|driver_?s?_?licen[cs]e)(?:_?(?:no|num|number))?|passport_?id|licen[cs]e_?plate|ssn
         |(?:bank_?)?account_?(?:no|num|number)|(?:national|tax|citizen|personal)_?(?:id|number)
-        |passport_?id|licen[cs]e_?plate|date_?of_?birth|birth_?(?:date|day)|routing_?number
-        |sort_?code|ip(?:_?addr(?:ess)?)?|mac_?addr(?:ess)?
-        |(?:user|customer|account|device|feedback|author|actor|person|owner)\.name)$""",
-    "user": r"(?:^|\.)user$",  # Sentry's object, which is told field by field
+        |date_?of_?birth|birth_?(?:date|day)|routing_?number|sort_?code|ip(?:_?addr(?:ess)?)?
+        |cv[cv]2?|(?:user|customer|account|device|feedback|author|actor|person|owner)\.name)$"""),
+    "user": (r"|id:[\s\S]*", r"(?:^|\.)user$"),  # Sentry's object: its fields; its tag: the id
+    "": (r"[\s\S]*", ""),  # all other names
 }
-#: Kind, or "" for all other names: what is shown of a field so called.
-SHOWN = {
-    "": r"[\s\S]*",  # anything
-    "secret or count": "-?[0-9.]+",
-    "secret": "[0-9.]{1,3}|-[0-9.]{1,2}",  # a count too
-    "secret or word": r"[^\W_]{0,11}|[\s\S]*[\W_][\s\S]*|[^A-Z]*|[^0-9]*(?:[0-9]+[^0-9]*)?",
-    "personal": "(?!)",  # nothing
-    "user": r"|id:[\s\S]*",  # if it is a tag
-}
+# fmt: on
 #: What is no secret in a text: words, phrases, and short or dotted numbers.
 PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9]*\.[0-9.]*"
 #: What has the form of a secret, whatever it is called; services publish the prefixes of tokens.
@@ -788,6 +783,7 @@ VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])?
 QUOTED = rf"(?=[\"'`\\]){VALUE}"
 EMAIL = r"""(?x)(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d|\dx\.)
     [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"""
+TWICE = str.maketrans("0123456789", "0246813579")  # 7 is 14, and that 1 + 4
 CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
 COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|users?|none|null|get
     |anonymous|unknown|curl|wget|post|put|patch|delete|head|options|python|java|node|ruby|https?
@@ -800,74 +796,67 @@ class Text(str):
 
 
 def visible(text: str) -> str:
-    """Without controls, format and bidi characters, surrogates, and what has no glyph; with plain
-    spaces for other blanks."""
-    text = re.sub(BLANK, "", text)
-    shown = [c if c.isprintable() or c in "\t\n" else " " * c.isspace() for c in text]
-    return "".join(shown)
+    """Without controls, format and bidi characters, surrogates, BLANK; other blanks as " "."""
+    text = re.sub(r"[^\S\t\n]", " ", re.sub(BLANK, "", text))
+    return "".join(c for c in text if c.isprintable() or c in "\t\n")
 
 
 @lru_cache(2000)
 def kind_of(path: str) -> str:
-    """The kind of NAMES of a name, or of a path of names with dots: "personal" for
-    "user.firstName", "secret" for "X-Api-Key"; "" for all others."""
-    name = re.sub(BETWEEN_WORDS, "_", visible(path[-200:]))
-    for kind, ending in NAMES.items():
-        if re.search(ending, name.lower().strip("_.")):
-            return kind
-    return ""
+    """The kind of a name or of a path of names with dots: "personal" for "user.firstName"."""
+    words = re.sub(BETWEEN_WORDS, "_", visible(path)[-200:])
+    words = words.lower().strip("_.")
+    return next(kind for kind in KINDS if re.search(KINDS[kind][1], words))
 
 
 def looks_secret(kind: str, value: str) -> bool:
     """Whether a value after a name of that kind in a text is a secret: `password=h7Kp2` is one;
-    `token: 'else'`, `pin=1234` and `password='my old one'` are none, by SHOWN or PLAIN."""
-    return "secret" in kind and not re.fullmatch(f"{SHOWN[kind]}|{PLAIN}", value)
+    `token: 'else'`, `pin=1234` and `password='my old one'` are none."""
+    return "secret" in kind and not re.fullmatch(f"{KINDS[kind][0]}|{PLAIN}", value)
 
 
 def hide_assigned(text: str, values: str) -> str:
-    """`password=h7Kp2` becomes `password=[Filtered]`. `values`: how values are spelled, VALUE or
-    QUOTED."""
+    """`password=h7Kp2` becomes `password=[Filtered]`. `values`: their spelling, VALUE or QUOTED."""
     done = 0
     while found := re.compile(ASSIGNMENT).search(text, done):
-        kind = kind_of(found["name"])
         done = found.end()  # a value that stays may hold a name: "note=token=x7Kp2"
-        if "secret" in kind:
-            value = re.compile(values).match(text, done)
-            if value and looks_secret(kind, value["value"]):
-                start, end = value.span("value")
-                text = text[:start] + FILTERED + text[end:]
-                done = start + len(FILTERED)  # and go on behind it
+        value = re.compile(values).match(text, done)
+        if value and looks_secret(kind_of(found["name"]), value["value"]):
+            start, end = value.span("value")
+            text = text[:start] + FILTERED + text[end:]
+            done = start + len(FILTERED)
     return text
 
 
 def hide_card(found: re.Match[str]) -> str:
     """Cards have the check digit of ISO/IEC 7812-1: from the end, every second one counts twice."""
     digits = re.sub("[^0-9]", "", found[0])[::-1]
-    twice = [str(2 * int(digit)) for digit in digits[1::2]]
-    is_card = sum(map(int, digits[::2] + "".join(twice))) % 10 == 0
-    return FILTERED if is_card else found[0]
+    twice = digits[1::2].translate(TWICE)
+    checksum = sum(map(int, digits[::2] + twice))
+    return found[0] if checksum % 10 else FILTERED
 
 
 def hide_random(found: re.Match[str]) -> str:
     """Hides `aB3dE5gH7jK9mN1pQ3sT`, where capitals, small letters and digits change too often for
     words, but not `com2AcmeShopOrderService`. A number counts as three changes."""
-    words = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", found[0])
-    numbers = re.findall("[0-9]+", found[0])
+    changes = re.findall("[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z0-9]+", found[0])
+    changes += 3 * re.findall("[0-9]+", found[0])
     is_mixed = re.match("(?=.*[a-z])(?=.*[A-Z]).*[0-9]", found[0])
-    is_random = len(words) + 3 * len(numbers) > 0.58 * len(found[0])  # by trial
+    is_random = len(changes) > 0.58 * len(found[0])  # by trial
     return FILTERED if is_mixed and is_random else found[0]
 
 
 @lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
 def hidden(text: str, values: str, is_code: bool) -> str:
     """Without e-mail addresses, cards, and secrets: by shape, by name, and random ones."""
-    text = re.sub(CARD, hide_card, re.sub(EMAIL, "[email]", visible(text)))
-    text = hide_assigned(re.sub(SHAPE, FILTERED, text), values)
+    text = re.sub(EMAIL, "[email]", visible(text))
+    text = re.sub(SHAPE, FILTERED, re.sub(CARD, hide_card, text))
+    text = hide_assigned(text, values)
     return text if is_code else re.sub(RANDOM, hide_random, text)
 
 
 def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = False) -> str:
-    """A text or number without what is hidden, then cut to `limit` characters; else "". Of a very
+    """A text or number (else "") without what is hidden, then cut to `limit` characters. Of a very
     long one only the beginning is looked at. Names of people are hidden later, in Text alone."""
     if type(value) not in (str, Text, int, float):
         return ""
@@ -886,26 +875,23 @@ clean_place = partial(clean, is_code=True)  # a name of a file, function or modu
 clean_code = partial(clean_place, values=QUOTED)  # a line of source, which has to match the editor
 
 
-def paths_in_object(fields: Object, path: str) -> list[str]:
-    """The path of each field: in `{"name": "token", "value": "x"}` (or with "key") the value's ends
-    in "token", and the name's in "label", so that it is shown."""
-    values = {key.lower(): value for key, value in fields.items()}
-    label = values.get("name", values.get("key"))
-    names: dict[str, str] = {}
-    if "value" in values and isinstance(label, str):
-        names = {"name": "label", "key": "label", "value": label}
-    return [f"{path}.{names.get(key.lower(), key)}"[-200:] for key in fields]
-
-
-def paths_in_list(items: list[Any], path: str) -> list[str]:
-    """The path of each item: that of the list, but after the name of something secret that name, as
-    in the header `["X-Token", "x"]`; in four items or more only for what looks secret."""
-    paths = [path] * len(items)
-    for i, name in enumerate(items[:-1], 1):  # i: the item after it
+def paths_in(value: Any, parts: list[Any], path: str) -> list[str]:
+    """The path of each part of an object or list. Of "x" it ends in "token" in the object `{"name":
+    "token", "value": "x"}` (or with "key") and in the list `["--token", "x"]`, a pair as in headers
+    (in a list of four or more only if "x" looks secret)."""
+    if isinstance(value, dict):
+        fields = {key.lower(): value[key] for key in value}
+        label = fields.get("name", fields.get("key"))
+        names = {"name": "label", "key": "label", "value": label}  # "label": is shown
+        if "value" not in fields or not isinstance(label, str):
+            names = {}
+        return [f"{path}.{names.get(key.lower(), key)}"[-200:] for key in value]
+    paths = [path] * len(parts)
+    for i, name in enumerate(parts[:-1], 1):  # i: the item after it
         if isinstance(name, str):
             kind = kind_of(name[:99])
-            is_text = isinstance(items[i], str)
-            if kind and (len(items) < 4 or not is_text or looks_secret(kind, items[i])):
+            may_stay = isinstance(parts[i], str) and not looks_secret(kind, parts[i])
+            if kind and (len(parts) < 4 or not may_stay):
                 paths[i] = name[:99]
     return paths
 
@@ -922,27 +908,24 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
     """JSON from an event, filtered: of `[1, 2, 3]` and room for 2 values `[1, 2, {"omitted": 1}]`.
     What room the values leave is shared by the nested ones. `limit`: characters of a text;
     `path`: the names that lead to the value, with dots, which tell whether it is hidden."""
-    is_nested = isinstance(value, (dict, list))
     if value is None or isinstance(value, bool):
         return value
-    # SHOWN has "" for the kinds whose nested values are looked at one by one.
-    if not re.fullmatch(SHOWN[kind_of(path)], "" if is_nested else str(value)):
+    is_list = isinstance(value, list)
+    is_nested = is_list or isinstance(value, dict)
+    told = "" if is_nested else str(value)  # "": its parts are looked at, if that is shown
+    if not re.fullmatch(KINDS[kind_of(path)][0], told):
         return FILTERED
     if isinstance(value, (int, float)) and abs(value) < 10**14:  # a card has more; so has infinity
         return value
     if not is_nested:
         return clean(value, limit)
-    if isinstance(value, dict):
-        parts = list(value.values())[:room]
-        paths = paths_in_object(value, path)
-    else:
-        parts = value[:room]
-        paths = paths_in_list(parts, path)
+    parts = list(value if is_list else value.values())[:room]
+    paths = paths_in(value, parts, path)
     nested = sum(isinstance(part, (dict, list)) for part in parts)
     each = (room - len(parts)) // max(nested, 1)
     shown = [mask(part, each, limit, paths[i]) for i, part in enumerate(parts)]
     omitted = present(omitted=max(len(value) - room, 0))
-    if isinstance(value, list):
+    if is_list:
         return [*shown, omitted] if omitted else shown
     result: Object = {}
     for key, part in zip(value, shown, strict=False):
@@ -955,16 +938,16 @@ def names_of(event: Object) -> str:
     two words in either order. Common words and what is under four letters are no names."""
     between = r"(?:%20|[\s,._+-]){1,3}"
     patterns = ["(?!)"]  # nothing
-    for path in (("user",), ("userReport",), ("contexts", "feedback")):
-        person = record(event, *path)
+    for keys in (["user"], ["userReport"], ["contexts", "feedback"]):
+        person = record(event, *keys)
         for key in ("email", "ip_address", "username", "name", "contact_email"):
-            name = visible(str(person.get(key) or "")).strip()[:2000]
-            if re.fullmatch(COMMON_NAME, name):
-                continue
-            patterns.append(re.escape(name))
-            words = re.findall(r"\w+", name)
-            if len(words) == 2:
-                patterns += [between.join(words), between.join(reversed(words))]
+            given = str(person.get(key) or "")
+            name = visible(given[:2000]).strip()
+            if not re.fullmatch(COMMON_NAME, name):
+                words = re.findall(r"\w+", name)
+                patterns.append(re.escape(name))
+                if len(words) == 2:
+                    patterns += map(between.join, permutations(words))
     return rf"(?i)(?<!\w)(?:{'|'.join(patterns)})(?!\w)"
 
 
@@ -1245,30 +1228,25 @@ def in_order(crumbs: list[Object]) -> list[Object]:
 # --- 9. Arguments: validate ----------------------------------------------------------------------
 
 
-def read_argument(value: Any, rule: Object) -> Any:
-    """The value as the argument's JSON Schema has it, or ValueError with what that accepts. Clients
-    also send "10" or 10.0 for 10, "True" for true, and 5 for "5"."""
+def read_argument(value: Any, rule: Object) -> tuple[Any, str]:
+    """The value as the argument's JSON Schema has it (None: refused), and what that accepts.
+    Clients also send "10" or 10.0 for 10, "True" for true, and 5 for "5"."""
     text = str(value).removesuffix(".0")
-    if type(value) in (int, float) and rule["type"] == "string" and text.isdigit():
-        value = text
     if "enum" in rule:
-        accepted = f"one of {', '.join(rule['enum'])}"
-        if value in rule["enum"]:
-            return value
-    elif rule["type"] == "boolean":
-        accepted = "true or false"
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-    elif rule["type"] == "number":  # every one is a count
-        accepted = f"a whole number from {rule['minimum']} to {rule['maximum']}"
-        if text in map(str, range(rule["minimum"], rule["maximum"] + 1)):
-            return int(text)
-    else:
-        accepted = f"text of at most {rule['maxLength']} characters"  # and no surrogates
-        whole = f"[^\ud800-\udfff]{{0,{rule['maxLength']}}}"
-        if isinstance(value, str) and re.fullmatch(whole, value):
-            return value
-    raise ValueError(accepted)
+        names = {name: name for name in rule["enum"]}
+        return names.get(text), f"one of {', '.join(names)}"
+    if rule["type"] == "boolean":
+        truth = {"true": True, "false": False}
+        return truth.get(text.lower()), "true or false"
+    if rule["type"] == "number":  # every one is a count
+        counts = {str(n): n for n in range(rule["minimum"], rule["maximum"] + 1)}
+        return counts.get(text), f"a whole number from {rule['minimum']} to {rule['maximum']}"
+    if type(value) in (int, float) and text.isdigit():
+        value = text
+    whole = f"[^\ud800-\udfff]{{0,{rule['maxLength']}}}"  # without surrogates
+    if not isinstance(value, str) or not re.fullmatch(whole, value):
+        value = None
+    return value, f"text of at most {rule['maxLength']} characters"
 
 
 def validate(schema: Object, arguments: Object) -> Object:
@@ -1276,15 +1254,13 @@ def validate(schema: Object, arguments: Object) -> Object:
     rules = schema["properties"]
     known = ", ".join(rules)
     problems = [f"{clean(name, 60)} is none of {known}" for name in arguments if name not in rules]
-    result = {}
+    result = {name: rules[name].get("default") for name in rules}
     for name, rule in rules.items():
         given = arguments.get(name)
-        result[name] = rule.get("default")
         if given not in (None, ""):
-            try:
-                result[name] = read_argument(given, rule)
-            except ValueError as error:
-                problems.append(f"{name} must be {error}, but is {clean(json.dumps(given), 80)}")
+            result[name], accepted = read_argument(given, rule)
+            if result[name] is None:
+                problems.append(f"{name} must be {accepted}, but is {clean(json.dumps(given), 80)}")
         elif name in schema.get("required", ()):
             problems.append(f"{name} is missing")
     if problems:
@@ -1769,18 +1745,15 @@ class Protocol:
 
 # --- 12. Stdio server: Log, Server ---------------------------------------------------------------
 
-#: The methods that wait for a file or for Sentry.
-SLOW = ("tools/list", "tools/call", "resources/read")
-
 
 class Log(io.TextIOBase):
-    """Stands in for sys.stderr and sys.stdout. Never blocks, as a full pipe would: a thread of its
-    own writes; and it ends after LOG_BYTES."""
+    """Stands in for sys.stderr and sys.stdout. Never blocks as a pipe may; ends at LOG_BYTES."""
 
     left = LOG_BYTES
 
     def write(self, words: str) -> int:
-        data = words.encode("utf-8", "replace")[: max(self.left, 0)]  # threads may overdraw
+        room = max(self.left, 0)  # threads may overdraw
+        data = words.encode("utf-8", "replace")[:room]
         self.left -= len(data)
         try:
             Background(partial(os.write, 2, data)).result(LOG_SECONDS)
@@ -1790,17 +1763,16 @@ class Log(io.TextIOBase):
 
 
 class Server:
-    """Reads messages, one per line. What is quick is answered at once, the rest in daemon threads:
-    an executor would hold up the exit behind the slowest one."""
+    """Reads messages, one a line. What is quick is answered at once, the rest in daemon threads: an
+    executor would hold up the exit behind the slowest one."""
 
     def __init__(self, setup: Setup, stdout: BinaryIO):
         self._setup = setup
         self._protocol = Protocol(setup)
         self._stdout = stdout
         self._output = threading.Lock()
-        self._changed = threading.Condition()  # guards the next two
-        self._waiting = deque[Request]()
-        self._running = set[Request]()
+        self._changed = threading.Condition()  # guards the next
+        self._open: list[Request] = []  # of what is slow: the first MAX_RUNNING have threads
 
     def serve(self, stdin: BinaryIO) -> None:
         """Serve until the end of input, then let what is under way end if that is quick."""
@@ -1811,58 +1783,50 @@ class Server:
                 self._receive(line.removeprefix(b"\xef\xbb\xbf"))  # Codex on Windows marks UTF-8
             at_line_start = line.endswith(b"\n")  # else the rest of a line too long follows
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._running, DRAIN_SECONDS)
+            self._changed.wait_for(lambda: not self._open, DRAIN_SECONDS)
 
     def _receive(self, line: bytes) -> None:
-        """Four cases: a stray response, a notification, what is slow, and the rest."""
+        """Five cases: no message, a notification, what is slow, a stray response, and the rest."""
         try:
-            message = parse_message(line)
+            request = Request(parse_message(line))
         except MCPError as error:
-            self._write(response(Request({}), error))
+            self._end(Request({}), error)
             return
-        request = Request(message)
-        if "method" not in message and message.keys() & {"result", "error"}:
-            return
-        if "method" in message and "id" not in message:
-            if request.method == "notifications/cancelled":
-                self._cancel(request.params.get("requestId"))
-        elif request.method in SLOW:
+        given = request.message.keys()
+        if "method" in given and "id" not in given:
+            cancelled = repr(request.params.get("requestId"))  # 1, "1" and true differ
+            for other in self._open:  # `_end` makes a new list
+                if request.method == "notifications/cancelled" and repr(other.id) == cancelled:
+                    self._end(other, None)
+        elif request.method in ("tools/list", "tools/call", "resources/read"):  # a file or Sentry
             with self._changed:
-                self._waiting.append(request)
+                self._open.append(request)
                 self._changed.notify_all()
-        else:
+        elif "method" in given or not given & {"result", "error"}:
             self._serve(request)
 
-    def _cancel(self, request_id: Any) -> None:
-        with self._changed:
-            for request in [*self._waiting, *self._running]:
-                if repr(request.id) == repr(request_id):  # 1, "1" and true differ
-                    self._end(request, None)
-
     def _manage(self) -> None:
-        """Give each request a thread, in order, when there is a place; and end those that hang, so
-        that a client hears of them before it gives up."""
+        """Give the first requests a thread each; and end those that hang, so that a client hears of
+        them before it gives up."""
+        running: list[Request] = []
         while True:
-            for request in list(self._running):
+            with self._changed:
+                if running == self._open[:MAX_RUNNING]:
+                    self._changed.wait(timeout=1)
+                before = running
+                running = self._open[:MAX_RUNNING]
+            for request in running:
+                if request not in before:
+                    Background(partial(self._serve, request))
                 if request.deadline.seconds_left() < -OVERTIME_SECONDS:
                     is_change = request.params.get("name") == "sentry_resolve_issue"
                     text = UNCONFIRMED if is_change else "It took too long. Call again later."
                     self._end(request, failure(request, SentryError(text)))
-            with self._changed:
-                if not self._waiting or len(self._running) >= MAX_RUNNING:
-                    self._changed.wait(timeout=1)
-                    continue
-                request = self._waiting.popleft()
-                if request.deadline.over.is_set():
-                    continue
-                self._running.add(request)
-            Background(partial(self._serve, request))
 
     def _serve(self, request: Request) -> None:
         """Answer the request, whatever exception comes."""
-        outcome: Outcome = None
         try:
-            outcome = self._protocol.answer(request)
+            outcome: Outcome = self._protocol.answer(request)
         except MCPError as error:
             outcome = error
         except SentryError as error:
@@ -1878,85 +1842,74 @@ class Server:
             Background(self._setup.transport)  # while the client looks at the tools
 
     def _end(self, request: Request, outcome: Outcome) -> None:
-        """Send the outcome, unless the request is over: the first caller wins. Its place is free
+        """Write the outcome, unless the request is over: the first caller wins. Its place is free
         again, even if a thread still hangs in it."""
         with self._changed:
             is_first = not request.deadline.over.is_set()
             request.deadline.over.set()
         if is_first and outcome is not None:
-            self._write(response(request, outcome))
+            text = dump(response(request, outcome))
+            line = self._setup.hide_token(text) + "\n"
+            try:
+                with self._output:  # a lone surrogate, as a client may have in an id, is escaped
+                    self._stdout.write(line.encode("utf-8", "backslashreplace"))
+                    self._stdout.flush()
+            except (OSError, ValueError):
+                os._exit(0)  # the client closed it: nobody is left to serve
         with self._changed:
-            self._running.discard(request)
+            self._open = [other for other in self._open if other is not request]
             self._changed.notify_all()
-
-    def _write(self, message: Object) -> None:
-        """The one write to stdout."""
-        line = self._setup.hide_token(dump(message)) + "\n"
-        try:
-            with self._output:  # a lone surrogate, as a client may have in an id, is escaped
-                self._stdout.write(line.encode("utf-8", "backslashreplace"))
-                self._stdout.flush()
-        except (OSError, ValueError):
-            os._exit(0)  # the client closed it: nobody is left to serve
 
 
 # --- 13. Command line: check, main ---------------------------------------------------------------
 
-#: What a token may do without a note: what is needed, and what tokens for reading come with.
-USUAL_SCOPES = {"event:read", "event:write", "org:read", "project:read"}
-HELP = """An MCP server for Sentry. Without --check it serves on stdin and stdout. Variables that
-the environment does not have are read from the .env beside this file."""
-
 
 def check(setup: Setup) -> Iterator[str]:
-    """Test the configuration, for a person: yields lines (with the token, if Sentry sends it);
-    those of failures begin with FAIL."""
-    from importlib.metadata import version
-
+    """Test the configuration: lines for a person (with the token, if Sentry sends it)."""
     step = "configuration"
     try:
         sentry = Sentry(setup, Deadline())
         config = sentry.config
         yield from (f"      {name} is from {config.sources[name]}" for name in VARIABLES)
         step = f"server and token, {config.url}"
-        told = record(sentry.request("GET", "").body, "auth").get("scopes")
+        root = sentry.request("GET", "").body
+        told = record(root, "auth").get("scopes")
         scopes = {str(scope) for scope in told} if isinstance(told, list) else set()
         yield f"ok    {step}: scopes {quoted(' '.join(sorted(scopes)) or 'unknown')}"
         step = f"SENTRY_ORG={config.org}, SENTRY_PROJECT={config.project}"
         answer = sentry.search(query="", statsPeriod="24h", limit=1)
-        if all(sentry.in_project(row, if_unnamed=True) for row in records(answer.body)):
-            yield f"ok    {step}: {clean(answer.headers.get('X-Hits', '?'))} issues in the last day"
-        else:
-            yield f"FAIL  {step}: {OTHER_PROJECTS}"
+        in_project = partial(sentry.in_project, if_unnamed=True)
+        if not all(map(in_project, records(answer.body))):
+            raise SentryError(OTHER_PROJECTS)
+        yield f"ok    {step}: {clean(answer.headers.get('X-Hits', '?'))} issues in the last day"
         if scopes and not config.read_only and not {"event:write", "event:admin"} & scopes:
             yield "FAIL  event:write is missing. Get a token that has it or set SENTRY_READ_ONLY=1."
-        more = " ".join(sorted(scopes - USUAL_SCOPES))
+        more = sorted(scopes - {"event:read", "event:write", "org:read", "project:read"})
         if more:
-            yield f"note  the token can do more than is needed: {quoted(more)}"
+            yield f"note  the token can do more than is needed: {quoted(' '.join(more))}"
         path = setup.file.path
         if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
             yield f"note  others on this machine may read {path}: chmod 600"
-        packages = f"requests {version('requests')}, urllib3 {version('urllib3')}"
-        yield f"note  sentry_mcp {__version__}, Python {sys.version.split()[0]}, {packages}"
+        used = [f"{name} {sys.modules[name].__version__}" for name in ("requests", "urllib3")]
+        yield f"note  sentry_mcp {__version__}, Python {sys.version.split()[0]}, {', '.join(used)}"
     except SentryError as error:
         yield f"FAIL  {step}: {clean(error.message, 1000)}"
 
 
 def main(arguments: list[str]) -> int:
     """Serve on stdin and stdout until the end of input, or --check."""
-    for descriptor in (0, 1, 2):  # what is opened next would take the place of a closed one
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+    while os.open(os.devnull, os.O_RDWR) < 3:  # takes the place of 0, 1 or 2 if that is closed
+        pass
     log = Log()
     given: Any = None
     if arguments:  # most clients give none, and need not wait for argparse
         import argparse
 
-        parser = argparse.ArgumentParser("sentry_mcp.py", description=HELP)
+        parser = argparse.ArgumentParser("sentry_mcp.py", description="An MCP server for Sentry.")
         parser.add_argument("--check", action="store_true", help="test the configuration and exit")
-        parser.add_argument("--env-file", metavar="PATH", default="", help="read variables from it")
+        parser.add_argument(
+            "--env-file", metavar="PATH", default="", help="instead of .env beside this file"
+        )
         parser.add_argument("--version", action="version", version=__version__)
         given = parser.parse_args(arguments)
     setup = Setup(os.environ, given.env_file if given else "", log.write)

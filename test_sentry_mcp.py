@@ -6631,7 +6631,7 @@ NODES = list(ast.walk(PARSED))
 FUNCTIONS = [node for node in NODES if isinstance(node, ast.FunctionDef)]
 LAZY = {"requests", "dotenv", "urllib3"}
 #: All that is imported from the standard library: what could start, listen or write is not there.
-IMPORTS = {"argparse", "collections", "functools", "http", "importlib", "io", "json", "math", "os"}
+IMPORTS = {"argparse", "collections", "functools", "http", "io", "itertools", "json", "math", "os"}
 IMPORTS |= {"queue", "re", "sys", "threading", "time", "traceback", "typing", "urllib"}
 #: Runs the program with a hook that writes down what Python reports of it, one event a line.
 WATCHED = """
