@@ -717,10 +717,10 @@ class Sentry:
 BLANK = r"[\u034f\u115f\u1160\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 BETWEEN_WORDS = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9.]+"
 # fmt: off
-#: Kind: what is shown of a value so called; how such names end in snake_case. The first that fits
-#: counts. (No repetition within a repetition: names are anybody's.)
+#: Kind: what is shown of a value so called ("(?!)": nothing); how such names end in snake_case. The
+#: first that fits counts. (No repetition within a repetition: names are anybody's.)
 KINDS = {
-    "secret or count": ("-?[0-9.]+", "tokens$"),
+    "secret or count": ("-?[0-9.]+", "tokens$"),  # a count, if it is a number
     "secret": ("[0-9.]{1,3}|-[0-9.]{1,2}", r"""(?x)(?:(?:pass_?(?:word|wd|phrase|code)|pwd|secret
         |credential|token|apikey|cookie|authorization|session_?id|sessid|privatekey|accesskey|jwt
         |conninfo)s?|(?<![a-z])(?:pass|pw|(?:pin|otp|totp|mfa)(?:_?code)?|sid|creds?|auth|bearer
@@ -731,7 +731,7 @@ KINDS = {
         (?:_?(?:id|value|header|hash|str|string|text|raw|pem|base64|b64|old|new|current|again|url
         |confirm(?:ation)?|[0-9]))*$"""),
     "secret or word": (r"[^\W_]{0,11}|[\s\S]*[\W_][\s\S]*|[^A-Z]*|[^0-9]*(?:[0-9]+[^0-9]*)?",
-        "(?:key|hmac|sig|signature|challenge)$"),
+        "(?:key|hmac|sig|signature|challenge)$"),  # a secret, if it looks like one
     "personal": ("(?!)", r"""(?x)(?:^|[_.])(?:e_?mail(?:_?addr(?:ess)?)?|mac_?addr(?:ess)?|iban|bic
         |(?:user|first|last|full|middle|given|family|maiden|sur|nick|display|holder)_?name|dob|fax
         |(?:client|remote|user|peer|source|src|real|x_forwarded)_?(?:ip|addr|for)(?:_?address)?
@@ -752,10 +752,9 @@ SHAPE = r"""(?x)(?:(?<!\w)|(?<=%[0-9A-F]{2}))(?:  # at the start of a word, perc
       -{4,5}BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,16000}
       (?:-----END[A-Z0-9 %+]{0,50}-----)?
     | (?<=://)(?:[^\s/@:"']{0,100}:[^\s/@"']{1,300}|[^\s/@:"']{16,300})(?=@)  # in a URL
-    | (?<=%3A%2F%2F)[^\s/@:"'&]{1,300}(?=%40)
+    | (?<=%3A%2F%2F)[^\s/@:"'&]{1,300}(?=%40) | (?i:(?<=cookie:\s))[\w.%-]+=[^\n"']+
     | (?i:(?<=\bbearer\s)|(?<=\bbasic\s))
       (?=[^\s=]{0,200}(?:[0-9]|[a-z][A-Z]\w{0,99}[a-z][A-Z]))[\w.~+/-]{8,}=*
-    | (?i:(?<=cookie:\s))[\w.%-]+=[^\n"']+
     | (?<=\s-u\s)[^\s:'"]{1,64}:[^\s'"]{4,} | (?i:(?<=identified\sby\s))['"][^\s'"]{4,}
     | [A-Z]{2}\d{2}(?:[ ]?[A-Z]{4})?(?:[ ]?\d{4}){3,6}(?:[ ]?\d{1,3})?\b  # IBAN
     | (?<!-)(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])  # US social security
@@ -775,8 +774,7 @@ RANDOM = r"(?<!\w)[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<option>--?(?=\w))? (?P<name>[\w.-]{2,})
     \\{0,3}(?:["'`]|%22)?\]? (?:\s{0,8}(?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
     |(?(option)\s|(?!))) [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
-VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])?
-    (?:(?:bearer|basic|token|digest|apikey|key)\s+)?
+VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])? (?:(?:bearer|basic|token|digest|apikey|key)\s+)?
     (?P<value>(?(quote)(?:[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
       |[^\s"'`<>&;,|(){}\[\]\\]+))  # without quotes: up to a blank or bracket
     (?(quote)(?:(?P=quote)|$|\.\.\.|…)))"""
