@@ -1280,7 +1280,7 @@ OTHER_PROJECTS = ("Sentry answered with issues of other projects too (left out, 
     "totalCount): it ignored the project. A compatible server may need a numeric SENTRY_PROJECT.")
 OTHERWISE = "Resolved in another way than asked: see statusDetails. A pinned resolution stays."
 NEXT_PAGE = r'"next"; results="true"; cursor="([\w:.-]{1,100})"'
-SORTS = {"date": None, "priority": "trends"}  # for Sentry; its default is not sent: not all know it
+SORTS = {"date": None, "priority": "trends"}  # "date" is Sentry's default; others lack the word
 CHANGES: dict[str, Object] = {"resolved": {"status": "resolved", "statusDetails": {}},
     "resolvedInNextRelease": {"status": "resolved", "statusDetails": {"inNextRelease": True}},
     "ignored": {"status": "ignored", "substatus": "archived_until_escalating"}}
@@ -1288,8 +1288,8 @@ CHANGES: dict[str, Object] = {"resolved": {"status": "resolved", "statusDetails"
 
 
 def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
-    """An id or short ID, from either or an issue's URL, and the URL's event ("": none). The URL
-    (https://acme.sentry.io/issues/5/events/latest/: 5, latest) is never contacted."""
+    """An id or short ID, from either or an issue's URL, and the URL's event ("": none):
+    https://acme.sentry.io/issues/5/events/latest/ is 5, latest. No such URL is ever contacted."""
     given = given.strip(" \t\n#.,")
     if re.fullmatch(ISSUE_ID, given):
         return given.upper(), ""
@@ -1316,8 +1316,9 @@ def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Objec
         event = of_link or event
     sentry.begin()
     issue, found = sentry.issue_and_event(given_id, event)
-    why = NO_MATCH if ":" in event else NO_EVENT
-    return issue, found, {} if found else {"note": why}
+    if found:
+        return issue, found, {}
+    return issue, {}, {"note": NO_MATCH if ":" in event else NO_EVENT}
 
 
 def search_query(query: str, status: str) -> str:
@@ -1339,7 +1340,7 @@ def search_issues(sentry: Sentry, query: str, status: str, sortBy: str,
     asked = {"query": search_query(query, status), "environment": environment, "cursor": cursor}
     asked |= {"sort": SORTS.get(sortBy, sortBy), "statsPeriod": timeRange}
     _, headers, body = sentry.search(**asked, limit=limit)
-    is_direct = headers.get("X-Sentry-Direct-Hit") == "1"  # an event ID: no filter counts
+    is_direct = headers.get("X-Sentry-Direct-Hit") == "1"  # to an event ID: unfiltered
     rows = records(body)[:25]
     own = [row for row in rows if sentry.in_project(row, not is_direct)]
     hits = integer(headers.get("X-Hits")) or len(own)
@@ -1368,7 +1369,7 @@ def get_issue_detail(sentry: Sentry, issueId: str, includeStacktrace: bool,
         left_out |= {"contexts", "extra", "request"}
 
     def build(limits: Limits) -> Object:
-        told = hide_names(format_issue(issue, limits.text // 10), names)
+        told = hide_names(format_issue(issue, limits.text // 10), names)  # but not these:
         told |= pick(issue, "id", "shortId", "status", "permalink", "platform", "substatus")
         shown = format_event(found, limits) if found else {}
         for part in (shown, *shown.get("causes", ())):
@@ -1445,16 +1446,16 @@ class Tool(NamedTuple):
 
     @property
     def schema(self) -> Object:
-        needed = [name for name in self.arguments if name == "issueId"]
-        return {"type": "object", "properties": self.arguments} | present(required=needed)
+        ids = [name for name in self.arguments if name == "issueId"]
+        return {"type": "object", "properties": self.arguments} | present(required=ids)
 
     def listed(self, name: str, is_old: bool) -> Object:
         """What tools/list has of it; `is_old`: for a revision before 2025-06-18."""
-        told = {"name": name, "description": self.description, "inputSchema": self.schema}
+        old = {"name": name, "description": self.description, "inputSchema": self.schema}
         hints = {"title": self.title, "readOnlyHint": not self.writes}
         hints |= {"destructiveHint": self.writes, "idempotentHint": True, "openWorldHint": True}
         new = {"title": self.title, "_meta": {"anthropic/searchHint": self.search_hint}}
-        return {**told, "annotations": hints, **({} if is_old else new)}
+        return {**old, "annotations": hints, **({} if is_old else new)}
 
 
 # fmt: off
@@ -1569,7 +1570,7 @@ class Request:
         self.method: Any = message.get("method")
         self.params = record(message, "params")
         self.is_modern = VERSION in record(self.params, "_meta")  # the era (basic/versioning)
-        self.is_old = False  # whether the client knows no titles and structured results
+        self.is_old = False  # set by `answer`: the client knows no titles and structured results
         self.deadline = Deadline()
 
 
@@ -1602,8 +1603,8 @@ def response(request: Request, outcome: Object | MCPError) -> Object:
     if isinstance(outcome, MCPError):
         return {**message, "error": outcome.error}
     if request.is_modern:
-        outcome = {**outcome, **KEPT.get(request.method, LASTING), "resultType": "complete"}
-        outcome["_meta"] = {f"{META}serverInfo": IDENTITY}
+        outcome = outcome | KEPT.get(request.method, LASTING)
+        outcome |= {"resultType": "complete", "_meta": {f"{META}serverInfo": IDENTITY}}
     return {**message, "result": outcome}
 
 
@@ -1630,10 +1631,9 @@ class Protocol:
             raise MCPError("No JSON-RPC 2.0 request with an id", INVALID_REQUEST)
         need(request.message, "params", dict, {})
         request.is_old = not request.is_modern and self._revision < "2025-06-18"
-        methods = self._legacy
+        methods = self._modern if request.is_modern else self._legacy
         is_early = not self._revision and method not in ("initialize", "ping")
         if request.is_modern:  # basic/index#_meta
-            methods = self._modern
             meta = request.params["_meta"]
             asked = need(meta, VERSION, str)
             if asked != MODERN_REVISION:
@@ -1679,7 +1679,7 @@ class Protocol:
         uri = need(request.params, "uri", str)
         if uri != RESOURCE["uri"]:
             code = INVALID_PARAMS if request.is_modern else -32002
-            raise MCPError("Resource not found", code, data={"uri": clean(uri, 200)})
+            raise MCPError("Resource not found", code, data={"uri": clean(uri)})
         given = validate(TOOLS["sentry_search_issues"].schema, {})
         given["timeRange"] = "90d"
         issues = search_issues(Sentry(self._setup, request.deadline), **given)
