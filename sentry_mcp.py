@@ -1407,7 +1407,7 @@ def resolve_issue(sentry: Sentry, issueId: str, resolution: str, comment: str | 
     if not number:
         raise SentryError("Sentry tells no number of the issue: nothing was changed.", status=200)
     change = CHANGES[resolution]
-    wanted = record(change, "statusDetails").keys()  # else a release may stay
+    wanted = record(change, "statusDetails").keys()  # none for "resolved": a release may stay
     has_details = wanted <= record(before, "statusDetails").keys()
     was = before.get("status")
     is_done = was == change["status"] and has_details
