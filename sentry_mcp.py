@@ -7,34 +7,27 @@
 
 reads     the SENTRY_* variables of VARIABLES, from the environment and one file (--env-file PATH,
           else the .env beside this file); the usual ones of proxies and CA bundles; stdin.
-writes    MCP messages, or what --check, --help and --version print, to stdout; about LOG_BYTES of
-          diagnostics to stderr.
-connects  to one host, that of SENTRY_URL (default https://sentry.io), with the token, over verified
-          TLS (plain http: on loopback or with SENTRY_ALLOW_HTTP=1), through a proxy if the
-          environment names one. Redirects are refused.
+writes    MCP messages (--check, --help, --version: text) to stdout; about LOG_BYTES to stderr.
+connects  to the host of SENTRY_URL alone (default https://sentry.io), with the token: verified TLS
+          (http: loopback or SENTRY_ALLOW_HTTP=1), the environment's proxy if any, no redirects.
 opens     issues of one project, SENTRY_PROJECT; to read, also one that names no project.
-changes   the status of one issue a call, and its comments: by sentry_resolve_issue alone, and not
-          with SENTRY_READ_ONLY=1.
-hides     the token (of eight characters and more, not of digits alone) as it is spelled;
-          usual e-mail addresses; what has the form of a secret;
-          values under names of secrets, but for true, false, null and short counts (under "key" and
-          the like what looks like a secret), and in texts what looks like one beside such a name,
-          in the usual spellings of assignments, but for words and phrases: not every secret;
-          in texts of answers about an event the exact e-mail address, IP address, user name and
-          name of its user, but in source, names of code and the issue's ids, status and link (short
-          names and "admin" or the like stay).
+changes   one issue's status and comments a call: sentry_resolve_issue, not with SENTRY_READ_ONLY=1.
+hides     the token (of eight characters and more, not of digits alone) as it is spelled; usual
+          e-mail addresses; what has the form of a secret; values under names of secrets, but for
+          true, false, null and short counts (under "key" and the like what looks like a secret),
+          and in texts what looks like one beside such a name, in the usual spellings of
+          assignments, but for words and phrases: not every secret; in texts of answers about an
+          event the exact e-mail address, IP address, user name and name of its user, but in source,
+          names of code and the issue's ids, status and link (short names, "admin" and such stay).
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
-          imports a module from the folder of this file or the working directory. What Python loads
-          before the first line here (sitecustomize) only its option -I keeps out.
+          imports from the folder of this file or the working directory. What Python loads before
+          the first line here (sitecustomize) only its option -I keeps out.
 
 Rooms, each using only those before it (5 says what may go out, 7 what may not come out):
- 1. Bounds           4. Limits       7. Privacy      10. Tools
- 2. Configuration    5. Transport    8. Formatters   11. Protocol
- 3. Errors           6. Sentry       9. Arguments    12. Stdio server   13. Command line
+ 1. Bounds, 2. Configuration, 3. Errors, 4. Limits, 5. Transport, 6. Sentry, 7. Privacy,
+ 8. Formatters, 9. Arguments, 10. Tools, 11. Protocol, 12. Stdio server, 13. Command line
 
-MCPError ends as a JSON-RPC error (the request is wrong), SentryError as a tool result with isError
-(the tool failed; a resource has none), and any other exception is a bug: "Internal error".
-requests and dotenv are imported when the first call needs them: the list of tools does not wait.
+MCPError: a JSON-RPC error. SentryError: a tool result with isError. Any other: "Internal error".
 """
 
 import os
@@ -43,10 +36,9 @@ from os.path import dirname, isabs, realpath
 
 
 def own_path() -> list[str]:
-    """`sys.path` without this file's folders, the working directory, and relative entries of
-    PYTHONPATH: in a checkout, modules there may be anybody's."""
+    """`sys.path` without this file's folders and relative ones: a checkout's are anybody's."""
     foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # and where a link is
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # absolute in sys.path
     try:
         foreign |= {realpath(entry) for entry in (".", *entries) if not isabs(entry)}
     except OSError:
@@ -70,11 +62,9 @@ from math import ceil
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # else when the first call needs it: the list of tools does not wait
     import requests
-
 __version__ = "1.1.0"
-
 Object = dict[str, Any]  # of JSON
 
 # --- 1. Bounds -----------------------------------------------------------------------------------
@@ -119,24 +109,21 @@ Values = Mapping[str, str | None]  # of variables
 Layers = Mapping[str, Values]  # source: its values; the highest source comes first
 
 
-class Found(NamedTuple):
-    """The value of a variable, and the source that has it."""
-
+class Found(NamedTuple):  # of a variable
     value: str
-    source: str
+    source: str  # that has it
 
 
-class Config(NamedTuple):
-    """A complete, checked configuration."""
-
-    token: str
-    org: str
-    project: str
-    url: str
-    read_only: bool
-    calls_per_minute: int
-    sources: Mapping[str, str]  # of each variable
-    warning: str
+class Config:  # complete and checked
+    def __init__(self, found: dict[str, Found], layers: Layers):
+        self.warning = keep_url_with_token(found, layers)  # first: it may change SENTRY_URL
+        self.token = found["SENTRY_AUTH_TOKEN"].value
+        self.org = found["SENTRY_ORG"].value
+        self.project = found["SENTRY_PROJECT"].value
+        self.url = re.sub("(/api(/0)?)?/*$", "", found["SENTRY_URL"].value)
+        self.read_only = found["SENTRY_READ_ONLY"].value == "1"
+        self.calls_per_minute = int(found["SENTRY_MAX_CALLS_PER_MINUTE"].value)
+        self.sources = {name: found[name].source for name in found}
 
     def __repr__(self) -> str:
         return f"SENTRY_PROJECT={self.project} of SENTRY_ORG={self.org} at {self.url}"
@@ -148,22 +135,20 @@ class Config(NamedTuple):
 
 
 class EnvFile:
-    """The file that variables are read from: `path`, else the .env beside this file; never that of
-    the working directory, which may be a checkout of other people's code."""
+    """The variables' file: `path`, else the .env beside this file, not the working directory's."""
 
     def __init__(self, path: str = ""):
         self._may_be_absent = not path
         self.path = os.path.abspath(path or f"{dirname(realpath(__file__))}/.env")
-        self._kept: Values | None = None  # what a pipe held: it can be read once
+        self._kept: Values = {}  # what a pipe held: it can be read once
         self._lock = threading.Lock()
 
     def read(self) -> Values:
         """Its variables, or ValueError; ${...} stays as it is. A pipe is waited for."""
         with self._lock:
-            if self._kept is not None:
+            is_absent = self._may_be_absent and not os.path.lexists(self.path)
+            if self._kept or is_absent:
                 return self._kept
-            if self._may_be_absent and not os.path.lexists(self.path):
-                return {}
             from dotenv import dotenv_values
 
             try:
@@ -190,16 +175,15 @@ def lookup(name: str, layers: Layers) -> Found:
 
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
-    """Put the SENTRY_URL of the token's source, or the default, into `found`: who writes another
-    source must not get the token. For an ignored URL a warning; but one in the environment was set
-    for this server, and if the file with the token has none, ValueError."""
+    """Take SENTRY_URL from the token's source or the default: who writes another must not get the
+    token. A warning if one is ignored; ValueError if that was meant (the environment's, alone)."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
+    found["SENTRY_URL"] = lookup("SENTRY_URL", {home: layers[home]})
     if other in (home, DEFAULT):
         return ""
     warning = f"SENTRY_URL from {other} is ignored: SENTRY_AUTH_TOKEN is from {home}"
-    found["SENTRY_URL"] = lookup("SENTRY_URL", {home: layers[home]})
-    if home != ENVIRONMENT and found["SENTRY_URL"].source == DEFAULT:
+    if other == ENVIRONMENT and found["SENTRY_URL"].source == DEFAULT:
         raise ValueError(f"{warning}. Set both in the same place")
     return warning
 
@@ -208,24 +192,14 @@ def load_config(environ: Values, file: EnvFile) -> Config:
     """The configuration, or ValueError, which says what is missing or wrong (never a value)."""
     layers = {ENVIRONMENT: environ, file.path: file.read()}
     found = {name: lookup(name, layers) for name in VARIABLES}
-    missing = ", ".join(name for name in found if not found[name].value)
+    missing = [name for name in found if not found[name].value]
     if missing:
-        raise ValueError(f"Missing: {missing}. Set it in the client or in {file.path}")
-    warning = keep_url_with_token(found, layers)
-    url = re.sub("(/api(/0)?)?/*$", "", found["SENTRY_URL"].value)
-    allows_http = found["SENTRY_ALLOW_HTTP"].value == "1"
-    if not allows_http and not re.fullmatch(f"https:.*|{LOOPBACK}", url):
+        raise ValueError(f"Missing: {', '.join(missing)}. Set it in the client or in {file.path}")
+    config = Config(found, layers)
+    is_safe = re.fullmatch(f"https:.*|{LOOPBACK}", config.url)
+    if not is_safe and found["SENTRY_ALLOW_HTTP"].value == "0":
         raise ValueError("SENTRY_URL sends the token in clear: use https or SENTRY_ALLOW_HTTP=1")
-    return Config(
-        token=found["SENTRY_AUTH_TOKEN"].value,
-        org=found["SENTRY_ORG"].value,
-        project=found["SENTRY_PROJECT"].value,
-        url=url,
-        read_only=found["SENTRY_READ_ONLY"].value == "1",
-        calls_per_minute=int(found["SENTRY_MAX_CALLS_PER_MINUTE"].value),
-        sources={name: found[name].source for name in found},
-        warning=warning,
-    )
+    return config
 
 
 # --- 3. Errors: MCPError, SentryError, Answer, map_http_error, map_network_error -----------------
@@ -235,22 +209,14 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 
 
-class MCPError(Exception):
-    """The request is wrong: answered with a JSON-RPC error."""
-
+class MCPError(Exception):  # the request is wrong: answered with a JSON-RPC error
     def __init__(self, message: str, code: int = INVALID_PARAMS, **more: Object):
-        super().__init__(message)
         self.error: Object = {"code": code, "message": message, **more}
 
 
-class SentryError(Exception):
-    """The tool failed: answered with a tool result that has isError."""
-
-    def __init__(
-        self, message: str, code: str = "API_ERROR", status: int | None = None, wait: int = 0
-    ):
-        super().__init__(message)
-        self.message = message
+class SentryError(Exception):  # the tool failed: a result with isError (a resource has none)
+    def __init__(self, why: str, code: str = "API_ERROR", status: int | None = None, wait: int = 0):
+        self.message = why
         self.code = f"SENTRY_{code}"
         self.status = status
         self.wait = wait  # seconds until a call may succeed
@@ -258,33 +224,27 @@ class SentryError(Exception):
 
 
 # fmt: off
-USER_TOKEN = " Use a user token with event:read (to resolve: event:write): sntrys_ is for releases."
+ADVICE = " Use a user token with event:read (to resolve: event:write): sntrys_ is for releases."
 #: HTTP status, or the first of its hundred: error code; what happened and what to do next.
 HTTP_ERRORS = {
-    200: ("API_ERROR", "No JSON as Sentry sends it, or a web page (HTTP {status}): of a login or "
-        "proxy in front of it? Check SENTRY_URL and the network."),
+    200: ("API_ERROR", "No Sentry JSON (HTTP {status}): web page in front of it? See SENTRY_URL."),
     300: ("API_ERROR", "A redirect (HTTP {status}) is refused: to a login? Check SENTRY_URL."),
     400: ("API_ERROR", "Sentry refused the request (HTTP {status}). Correct it and call again."),
-    401: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is not valid." + USER_TOKEN),
-    403: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is refused for {config}: does that "
-        "project exist?" + USER_TOKEN),
-    404: ("ISSUE_NOT_FOUND", "There is no such issue, organization or environment. Check it "
-        "(sentry_search_issues finds ids), and {config}."),
+    401: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is not valid." + ADVICE),
+    403: ("AUTH_FAILED", "Is {config} right? It refuses SENTRY_AUTH_TOKEN from {source}." + ADVICE),
+    404: ("ISSUE_NOT_FOUND", "{config}: no such issue or environment (ids: sentry_search_issues)."),
     429: ("RATE_LIMITED", "Sentry's rate limit is reached. Call again after {wait} s."),
     500: ("API_ERROR", "Sentry has a problem (HTTP {status}). Call again in a minute."),
 }
 UNCONFIRMED = "Whether the change was made is unknown: look with sentry_get_issue_detail first."
 EVENT_SEARCHES = ("event must be latest, oldest, recommended, an event id (32 hex digits) or an "
     "event search such as user.id:42, environment:staging or release:3.2.0.")
-INSTALL = ("Packages beside this file are not seen. Make a venv (python3 -m venv .venv), install "
-    "there (.venv/bin/python -m pip install requests python-dotenv) and start that Python; or "
-    "use: uv run --no-config --script sentry_mcp.py")
-#: What is in the name or words of an exception (the first row that matches counts): what failed
-#: and what to do; whether Sentry may have acted on the request.
+INSTALL = ("Beside this file none is seen. Run python3 -m venv .venv, .venv/bin/python -m pip "
+    "install requests python-dotenv, use that Python; or uv run --no-config --script sentry_mcp.py")
+#: A word of the exception (the first row counts): what failed, what to do; may Sentry have acted?
 NETWORK_ERRORS = (
     ("SOCKS", "a SOCKS proxy needs the package PySocks. Install it", False),
-    ("ertificate|X509", "no trust in its certificate: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names "
-        "no file with its CA. Set it for a private CA", False),
+    ("ertificate|X509", "no trust in its certificate: REQUESTS_CA_BUNDLE must name its CA", False),
     ("RemoteDisc|Reset|aborted", "it closed the connection without an answer. Call again", True),
     ("Proxy|SchemeUnknown|Location(Parse|Value)|InvalidURL|InvalidSchema", "the proxy refuses "
         "(407: its login) or its address is wrong. Check HTTPS_PROXY, ALL_PROXY, NO_PROXY", False),
@@ -298,15 +258,12 @@ NETWORK_ERRORS = (
 # fmt: on
 
 
-def integer(value: object) -> int | None:
-    """The whole number that Sentry sends, as such or as a string; else None."""
+def integer(value: object) -> int | None:  # Sentry's are numbers or strings
     digits = str(value)
     return int(digits) if re.fullmatch("-?[0-9]{1,18}", digits) else None
 
 
-class Answer(NamedTuple):
-    """What comes over the network."""
-
+class Answer(NamedTuple):  # of Sentry, or of what stands before it
     status: int
     headers: Mapping[str, str]
     body: Any  # JSON of any shape, or text
@@ -315,11 +272,9 @@ class Answer(NamedTuple):
         """Seconds, at least 1, until Sentry's rate limit allows a request; 0 if it does now."""
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0
-        wait = integer(self.headers.get("Retry-After"))  # rare, from proxies; beats the reset
-        if wait is None:
-            reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
-            wait = ceil(reset - time.time())
-        return max(wait, 1)
+        reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
+        asked = integer(self.headers.get("Retry-After"))  # rare, from proxies; beats the reset
+        return max(asked or ceil(reset - time.time()), 1)
 
 
 def quoted(words: str) -> str:
@@ -330,8 +285,7 @@ def quoted(words: str) -> str:
 
 
 def map_http_error(answer: Answer, config: Config) -> SentryError:
-    """The error for an answer that is of no use: its row of HTTP_ERRORS (for a web page below 500
-    the first), and the host that a redirect names or what Sentry says."""
+    """The error for an answer of no use, with the host of a redirect or what Sentry says."""
     status = answer.status
     family = min(max(status // 100, 2), 5) * 100  # 418 is told as 400, 999 as 500
     code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[family])
@@ -358,13 +312,12 @@ def map_http_error(answer: Answer, config: Config) -> SentryError:
 def map_network_error(error: Exception, url: str) -> SentryError:
     """The error for a request without an answer, by the exception's words, URLs and hosts apart."""
     words = re.sub(r"with url: [^ ]*|host=\\*'[^']*'", "", repr(error))
-    _, problem, may_have_acted = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
-    text = f"Cannot use {url}: {problem}."
+    known = next(row for row in NETWORK_ERRORS if re.search(row[0], words))
+    mapped = SentryError(f"Cannot use {url}: {known[1]}.")
+    mapped.may_have_acted = known[2]
     openssl = re.search(r"certificate verify failed: ([^(]+)", words)
     if openssl:
-        text += f" OpenSSL says: {quoted(openssl[1])}"
-    mapped = SentryError(text)
-    mapped.may_have_acted = may_have_acted
+        mapped.message += f" OpenSSL says: {quoted(openssl[1])}"
     return mapped
 
 
