@@ -37,7 +37,7 @@ from os.path import dirname, isabs, realpath
 
 def own_path() -> list[str]:
     """`sys.path` without this file's folders and relative ones: a checkout's are anybody's."""
-    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # and where a link is
+    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # of a link too
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # absolute in sys.path
     try:
         foreign |= {realpath(entry) for entry in (".", *entries) if not isabs(entry)}
@@ -116,7 +116,7 @@ class Found(NamedTuple):  # of a variable
 
 class Config:  # complete and checked
     def __init__(self, found: dict[str, Found], layers: Layers):
-        self.warning = keep_url_with_token(found, layers)  # first: it may change SENTRY_URL
+        self.warning = keep_url_with_token(found, layers)  # first: it sets SENTRY_URL
         self.token = found["SENTRY_AUTH_TOKEN"].value
         self.org = found["SENTRY_ORG"].value
         self.project = found["SENTRY_PROJECT"].value
@@ -176,7 +176,7 @@ def lookup(name: str, layers: Layers) -> Found:
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
     """Take SENTRY_URL from the token's source or the default: who writes another must not get the
-    token. A warning if one is ignored; ValueError if that was meant (the environment's, alone)."""
+    token. A warning of one ignored; ValueError for the environment's if the file has none."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
     found["SENTRY_URL"] = lookup("SENTRY_URL", {home: layers[home]})
@@ -214,13 +214,13 @@ class MCPError(Exception):  # the request is wrong: answered with a JSON-RPC err
         self.error: Object = {"code": code, "message": message, **more}
 
 
-class SentryError(Exception):  # the tool failed: a result with isError (a resource has none)
-    def __init__(self, why: str, code: str = "API_ERROR", status: int | None = None, wait: int = 0):
-        self.message = why
+class SentryError(Exception):  # the tool failed: its result has isError
+    def __init__(self, message: str, code: str = "API_ERROR", status: int = 0, wait: int = 0):
+        self.message = message
         self.code = f"SENTRY_{code}"
-        self.status = status
+        self.status = status or None  # of HTTP, if there was an answer
         self.wait = wait  # seconds until a call may succeed
-        self.may_have_acted = (status or 400) // 100 not in (3, 4)  # refused; None: unsent
+        self.may_have_acted = (status or 400) // 100 not in (3, 4)  # refused or unsent
 
 
 # fmt: off
@@ -273,7 +273,7 @@ class Answer(NamedTuple):  # of Sentry, or of what stands before it
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0
         reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
-        asked = integer(self.headers.get("Retry-After"))  # rare, from proxies; beats the reset
+        asked = integer(self.headers.get("Retry-After"))  # of proxies; beats reset
         return max(asked or ceil(reset - time.time()), 1)
 
 
