@@ -353,15 +353,13 @@ class Deadline:
         self.over = threading.Event()
 
     def seconds_left(self) -> float:
-        left = self._end - self._clock()
-        return 0.0 if self.over.is_set() else left
+        return 0.0 if self.over.is_set() else self._end - self._clock()
 
     def wait(self, seconds: float) -> None:
         """Sleep; but RATE_LIMITED at once if the call has no time for that, or is over."""
         if seconds > self.seconds_left() - 1:
-            wait = ceil(seconds)
-            text = f"Sentry's rate limit: the request was not sent. Call again after {wait} s."
-            raise SentryError(text, "RATE_LIMITED", 429, wait)
+            text = f"Sentry's rate limit: nothing was sent. Call again after {ceil(seconds)} s."
+            raise SentryError(text, "RATE_LIMITED", 429, ceil(seconds))
         self.over.wait(seconds)
 
 
@@ -398,42 +396,33 @@ def parse_integer(digits: str) -> int | str:
     return int(digits) if len(digits) < 16 else digits
 
 
-def new_session(config: Config) -> "requests.Session":
-    """A session that sends the token with every request, follows no redirect, keeps no cookie."""
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
-
-    def authorize(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
-        request.headers["Authorization"] = f"Bearer {config.token}"
-        return request
-
-    session = requests.Session()
-    # With allow_redirects=False alone, requests reads the whole body of a redirect.
-    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
-    session.auth = authorize  # a header alone would be replaced by one of ~/.netrc
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["Accept-Encoding"] = "gzip"
-    session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
-    session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # http on this machine: no proxy
-    # Two more tries without a connection; one more for a GET whose answer did not begin.
-    retry = Retry(total=2, read=1, other=0, allowed_methods=["GET"])
-    retry.respect_retry_after_header = False  # it may say a day
-    session.mount(config.url, HTTPAdapter(max_retries=retry))
-    return session
-
-
 class Transport:
-    """HTTP with the configured host. Thread-safe."""
+    """HTTP with the configured host: every request has the token, none follows a redirect, and no
+    cookie is kept. Thread-safe."""
 
     def __init__(self, config: Config):
+        from http.cookiejar import DefaultCookiePolicy
+
+        import requests
+        from urllib3.util import Retry
+
         self.config = config
         self.limiter = SlidingWindowLimiter(config.calls_per_minute)
-        self._session = new_session(config)
         self._held_until = 0.0  # nothing is left of Sentry's own limit until then
         self._parsing = threading.Lock()  # one at a time: JSON takes several times its text
+        # Two more tries without a connection; one more for a GET whose answer did not begin.
+        retry = Retry(total=2, read=1, other=0, allowed_methods=["GET"])
+        retry.respect_retry_after_header = False  # it may say a day
+        session = self._session = requests.Session()
+        session.mount(config.url, requests.adapters.HTTPAdapter(max_retries=retry))
+        # With allow_redirects=False alone, requests reads the whole body of a redirect.
+        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+        session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # http on this machine: no proxy
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.auth = lambda request: request  # without, one of ~/.netrc replaces the next line
+        session.headers["Authorization"] = f"Bearer {config.token}"
+        session.headers["Accept-Encoding"] = "gzip"
+        session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
         """The one use of the network, once Sentry's limit allows it: each try is bounded in time,
@@ -448,7 +437,7 @@ class Transport:
         request = partial(self._session.request, timeout=timeout, stream=True)
         try:
             with request(method, f"{self.config.url}/api/0/{path}", **content) as response:
-                body = self._parse(self._read(deadline, response))
+                body = self._read(deadline, response)
         except (HTTPError, OSError, ValueError) as error:  # OSError: those of requests too
             raise map_network_error(error, self.config.url) from error
         answer = Answer(response.status_code, response.headers, body)
@@ -457,11 +446,12 @@ class Transport:
             self._held_until = time.monotonic() + wait
         return answer
 
-    def _read(self, deadline: Deadline, response: "requests.Response") -> bytearray:
-        """The body, decompressed once. That of 1xx and of redirects is never read."""
+    def _read(self, deadline: Deadline, response: "requests.Response") -> Any:
+        """JSON (NaN is text), or text if it is none; without the token, unless that is escaped. The
+        body of 1xx and of redirects is never read, another decompressed once."""
         received = bytearray()
         if response.status_code // 100 in (1, 3):
-            return received
+            return ""
         if response.headers.get("Content-Encoding", "identity") not in ("identity", "gzip"):
             raise ValueError("packed in a way that was not asked for")
         while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
@@ -470,11 +460,7 @@ class Transport:
                 raise TimeoutError("timed out")
             if len(received) > BODY_BYTES:
                 raise ValueError("too large")
-        return received
-
-    def _parse(self, received: bytearray) -> Any:
-        """JSON (NaN is text), or text if it is none; without the token, unless that is escaped."""
-        if sum(map(received.count, (b"[", b"{", b","))) > BODY_VALUES:
+        if sum(map(received.count, b"[{,")) > BODY_VALUES:
             raise ValueError("too large")
         with self._parsing:
             text = self.config.hide_token(received.decode(errors="replace"))
@@ -568,16 +554,14 @@ class Sentry:
 
     def begin(self) -> None:
         """Take one call from this server's own limit, or raise RATE_LIMITED."""
-        wait = ceil(self._transport.limiter.acquire())
-        if wait:
+        if wait := ceil(self._transport.limiter.acquire()):
             text = f"SENTRY_MAX_CALLS_PER_MINUTE={self.config.calls_per_minute} reached."
             raise SentryError(f"{text} Call again in {wait} s.", "RATE_LIMITED", 429, wait)
 
     def search(self, **params: Any) -> Answer:
         """One page of the organization's issue list, of the project."""
-        project = self.config.project
-        key = "project" if project.isdigit() else "projectSlug"
-        params |= {key: project, "collapse": ["filtered", "unhandled"]}
+        key = "project" if self.config.project.isdigit() else "projectSlug"
+        params |= {key: self.config.project, "collapse": ["filtered", "unhandled"]}
         return self.request("GET", self._issues, params=params)
 
     def issue(self, issue_id: str, if_unnamed: bool = False) -> Object:
@@ -594,8 +578,8 @@ class Sentry:
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, if_unnamed=True)
         found: Object = beside.result()
-        number = str(record(issue, "project").get("id") or self.config.project)  # or slug: unknown
-        if number.isdigit() and str(found.get("projectID") or number) != number:
+        project = record(issue, "project").get("id") or self.config.project  # or slug: unknown
+        if integer(project) and str(found.get("projectID") or project) != str(project):
             return issue, {}
         return issue, found
 
@@ -622,22 +606,18 @@ class Sentry:
     def update(self, number: int, change: Object) -> Object:
         """Change an issue, once, and return it. An error says so if it may have been changed."""
         path = f"{self._issues}{number}/"
-        is_answered = False
         try:
             after = self.request("PUT", path, json=change).body
-            is_answered = True
-            if not after:  # 204
-                after = self.request("GET", path).body
-            if record(after).get("status") != change["status"]:
+            after = record(after or self.request("GET", path).body)  # nothing comes with 204
+            if after.get("status") != change["status"]:
                 raise SentryError("Sentry answered with another status.", status=200)
-            return record(after)
+            return after
         except SentryError as error:
-            if is_answered or error.may_have_acted:
+            if error.may_have_acted:
                 error.message = f"{UNCONFIRMED} {error.message}"
             raise
 
     def comment(self, number: int, text: str) -> None:
-        """Post a comment on an issue, once."""
         self.request("POST", f"{self._issues}{number}/notes/", json={"text": text})
 
     def in_project(self, issue: Object, if_unnamed: bool) -> bool:

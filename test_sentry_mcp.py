@@ -3511,7 +3511,7 @@ class TestLimits:
             made.wait(seconds)
             assert made.over.waits == [seconds]
             return
-        with fails(LIMITED, "was not sent", f"Call again after {told} s.") as caught:
+        with fails(LIMITED, "nothing was sent", f"Call again after {told} s.") as caught:
             made.wait(seconds)
         assert (caught.value.wait, caught.value.status, caught.value.may_have_acted) == (
             told,
@@ -3524,7 +3524,7 @@ class TestLimits:
         made = m.Deadline()
         made.over.set()
         assert made.seconds_left() == 0
-        with fails(LIMITED, "was not sent"):
+        with fails(LIMITED, "nothing was sent"):
             made.wait(0)
 
     def test_a_call_that_waits_is_woken_when_it_is_over(self) -> None:
@@ -3724,7 +3724,7 @@ class TestTransport:
     def test_the_token_cannot_be_replaced(self, monkeypatch: Any, tmp_path: Path) -> None:
         (tmp_path / "netrc").write_text("machine sentry.example login u password p\n")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        session = m.new_session(configured())
+        session = m.Transport(configured())._session
         request = session.prepare_request(requests.Request("GET", f"{HOST}/x"))
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         assert request.headers["User-Agent"] == f"sentry_mcp/{m.__version__}"
@@ -3733,7 +3733,7 @@ class TestTransport:
     def test_a_redirect_has_no_target(self) -> None:
         answer = requests.Response()
         answer.status_code, answer.headers["Location"] = 302, "https://elsewhere.example/"
-        assert m.new_session(configured()).get_redirect_target(answer) is None
+        assert m.Transport(configured())._session.get_redirect_target(answer) is None
 
     def test_no_cookie_is_kept(self, web: Any) -> None:
         web.add("GET", f"{HOST}/api/0/x", json={}, headers={"Set-Cookie": "a=1; Path=/"})
@@ -3746,11 +3746,11 @@ class TestTransport:
             True, None, False, None, None, {},
         )  # fmt: skip
         asked = requests.cookies.MockRequest(requests.Request("GET", f"{HOST}/x").prepare())
-        policy = m.new_session(configured()).cookies._policy
+        policy = m.Transport(configured())._session.cookies._policy
         assert policy.set_ok(cookie, asked) is False
 
     def test_a_get_is_repeated_and_a_write_is_not(self) -> None:
-        retries = m.new_session(configured()).get_adapter(f"{HOST}/x").max_retries
+        retries = m.Transport(configured())._session.get_adapter(f"{HOST}/x").max_retries
         assert (retries.total, retries.read, retries.other) == (2, 1, 0)
         assert set(retries.allowed_methods) == {"GET"}
         assert set(retries.status_forcelist) == set(), "the body of such an answer has no bound"
@@ -3760,8 +3760,8 @@ class TestTransport:
     def test_plain_http_on_loopback_uses_no_proxy(self, monkeypatch: Any, url: str) -> None:
         monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:1")
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
-        assert m.new_session(configured(SENTRY_URL=url)).trust_env is False
-        session = m.new_session(configured())
+        assert m.Transport(configured(SENTRY_URL=url))._session.trust_env is False
+        session = m.Transport(configured())._session
         found = session.merge_environment_settings(f"{HOST}/x", {}, True, None, None)
         assert found["proxies"]["https"] == "http://proxy.example:1"
 
@@ -3769,7 +3769,7 @@ class TestTransport:
         monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
         for bundle in ("", "/a/ca.pem"):
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
-            session = m.new_session(configured())
+            session = m.Transport(configured())._session
             found = session.merge_environment_settings(f"{HOST}/x", {}, True, None, None)
             assert (session.verify, found["verify"]) == (True, bundle or True)
 
@@ -3866,7 +3866,7 @@ class TestSentry:
         add(web, "4501/", FOUND, headers=in_time({LEFT: "0", RESET: "{29}"}))
         add(web, "4501/", DONE, method="PUT")
         tool, call = m.TOOLS[RESOLVE].handler, deadline(20)
-        with fails(LIMITED, "was not sent") as caught:
+        with fails(LIMITED, "nothing was sent") as caught:
             tool(m.Sentry(connected(), call), issueId="4501", resolution="resolved", comment=None)
         assert "unknown" not in caught.value.message
         assert (requested(web), call.over.waits) == (["GET 4501/"], [])
