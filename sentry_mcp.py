@@ -332,7 +332,7 @@ class SlidingWindowLimiter:
     def __init__(self, limit: int, clock: Clock = time.monotonic):
         self._clock = clock
         self._lock = threading.Lock()
-        self._ends = deque[float](maxlen=limit)  # when each of the last calls is out of the minute
+        self._ends = deque[float](maxlen=limit)  # when the last calls are a minute old
 
     def acquire(self) -> float:
         """Take one call and return 0.0, or take none and return the seconds until one is free."""
@@ -353,14 +353,9 @@ class Deadline:
         self.over = threading.Event()
 
     def seconds_left(self) -> float:
-        return 0.0 if self.over.is_set() else self._end - self._clock()
-
-    def wait(self, seconds: float) -> None:
-        """Sleep; but RATE_LIMITED at once if the call has no time for that, or is over."""
-        if seconds > self.seconds_left() - 1:
-            text = f"Sentry's rate limit: nothing was sent. Call again after {ceil(seconds)} s."
-            raise SentryError(text, "RATE_LIMITED", 429, ceil(seconds))
-        self.over.wait(seconds)
+        if self.over.is_set():
+            return 0.0
+        return self._end - self._clock()
 
 
 class Background:
@@ -368,7 +363,7 @@ class Background:
 
     def __init__(self, function: Callable[[], Any]):
         self._function = function
-        self._outcome = SimpleQueue[Any]()  # what it returns, or the exception that it raises
+        self._outcome = SimpleQueue[Any]()  # what it returns, or the exception it raises
         try:
             threading.Thread(target=self._run, daemon=True).start()
         except RuntimeError:
@@ -392,68 +387,61 @@ class Background:
 
 
 def parse_integer(digits: str) -> int | str:
-    """An int; but 16 characters or more, which may be too long for JavaScript, stay text."""
-    return int(digits) if len(digits) < 16 else digits
+    return int(digits) if len(digits) < 16 else digits  # JavaScript would round it
 
 
 class Transport:
-    """HTTP with the configured host: every request has the token, none follows a redirect, and no
-    cookie is kept. Thread-safe."""
+    """HTTP with the configured host. Follows no redirect, keeps no cookie. Thread-safe."""
 
     def __init__(self, config: Config):
-        from http.cookiejar import DefaultCookiePolicy
-
         import requests
-        from urllib3.util import Retry
+        import urllib3
 
         self.config = config
         self.limiter = SlidingWindowLimiter(config.calls_per_minute)
         self._held_until = 0.0  # nothing is left of Sentry's own limit until then
-        self._parsing = threading.Lock()  # one at a time: JSON takes several times its text
-        # Two more tries without a connection; one more for a GET whose answer did not begin.
-        retry = Retry(total=2, read=1, other=0, allowed_methods=["GET"])
+        self._parsing = threading.Lock()  # one at a time: JSON takes much memory
+        self._failures = (urllib3.exceptions.HTTPError, OSError, ValueError)  # OSError: of requests
+        retry = urllib3.Retry(2, read=1, other=0, allowed_methods=["GET"])  # read: only of a GET
         retry.respect_retry_after_header = False  # it may say a day
-        session = self._session = requests.Session()
-        session.mount(config.url, requests.adapters.HTTPAdapter(max_retries=retry))
-        # With allow_redirects=False alone, requests reads the whole body of a redirect.
-        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
-        session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # http on this machine: no proxy
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.auth = lambda request: request  # without, one of ~/.netrc replaces the next line
-        session.headers["Authorization"] = f"Bearer {config.token}"
-        session.headers["Accept-Encoding"] = "gzip"
-        session.headers["User-Agent"] = f"sentry_mcp/{__version__}"
+        self._session = requests.Session()
+        self._session.mount(config.url, requests.adapters.HTTPAdapter(max_retries=retry))
+        self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+        self._session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # loopback: no proxy
+        self._session.cookies.get_policy().set_allowed_domains([])  # type: ignore[attr-defined]
+        self._session.auth = lambda request: request  # or ~/.netrc would replace the token
+        headers = {"Accept-Encoding": "gzip", "User-Agent": f"sentry_mcp/{__version__}"}
+        self._session.headers.update(headers, Authorization=f"Bearer {config.token}")
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
-        """The one use of the network, once Sentry's limit allows it: each try is bounded in time,
-        and the body in size. `content`: params or json."""
-        from urllib3.exceptions import HTTPError
-
-        if (held := self._held_until - time.monotonic()) > 0:
-            deadline.wait(held)
+        """The one use of the network, bounded in time and size. `content`: params or json."""
+        held = self._held_until - time.monotonic()
+        if held > max(deadline.seconds_left() - 1, 0):
+            text = f"Sentry's rate limit, nothing was sent. Call again after {ceil(held)} s."
+            raise SentryError(text, "RATE_LIMITED", 429, ceil(held))
+        if held > 0:
+            deadline.over.wait(held)
         if (left := deadline.seconds_left()) < 0.1:
-            raise SentryError("No time is left for this call: nothing was sent. Call again.")
+            raise SentryError("No time is left: nothing was sent. Call again.")
         timeout = (min(CONNECT_SECONDS, left), min(READ_SECONDS, left))
         request = partial(self._session.request, timeout=timeout, stream=True)
         try:
             with request(method, f"{self.config.url}/api/0/{path}", **content) as response:
                 body = self._read(deadline, response)
-        except (HTTPError, OSError, ValueError) as error:  # OSError: those of requests too
+        except self._failures as error:
             raise map_network_error(error, self.config.url) from error
         answer = Answer(response.status_code, response.headers, body)
-        wait = answer.limit_reset()
-        if 0 < wait <= MAX_WAIT_SECONDS:  # beyond it may be nonsense: a 429 will tell
-            self._held_until = time.monotonic() + wait
+        if 0 < answer.limit_reset() <= MAX_WAIT_SECONDS:  # beyond: a 429 tells
+            self._held_until = time.monotonic() + answer.limit_reset()
         return answer
 
     def _read(self, deadline: Deadline, response: "requests.Response") -> Any:
-        """JSON (NaN is text), or text if it is none; without the token, unless that is escaped. The
-        body of 1xx and of redirects is never read, another decompressed once."""
-        received = bytearray()
+        """The body: JSON (NaN is text), or else text; without the token, unless that is escaped."""
         if response.status_code // 100 in (1, 3):
-            return ""
+            return ""  # with allow_redirects=False, requests reads that of a redirect
         if response.headers.get("Content-Encoding", "identity") not in ("identity", "gzip"):
             raise ValueError("packed in a way that was not asked for")
+        received = bytearray()
         while piece := response.raw.read1(CHUNK_BYTES, decode_content=True):
             received += piece
             if deadline.seconds_left() <= 0:
@@ -472,6 +460,9 @@ class Transport:
 
 # --- 6. Sentry: Setup, Sentry --------------------------------------------------------------------
 
+EVENT_ID = "[0-9a-f]{32}"
+EVENT_NAME = "latest|oldest|recommended"
+
 
 def record(value: Any, *path: str) -> Object:
     """The JSON object at the end of a path of keys, else {}."""
@@ -489,42 +480,33 @@ def records(value: Any, *path: str) -> list[Object]:
 
 
 def present(**fields: Any) -> Object:
-    """The fields that are not empty."""
     return {key: value for key, value in fields.items() if value}
-
-
-EVENT_ID = "[0-9a-f]{32}"
-EVENT_NAME = "latest|oldest|recommended"
 
 
 class Setup:
     """Configuration and transport, made on first use. Thread-safe."""
 
     def __init__(self, environ: Values, env_file: str, log: Callable[[str], object]):
-        self._log = log
         self.file = EnvFile(env_file)
-        self.hide_token: Callable[[str], str] = str  # there is none before there is a transport
+        self.log: Callable[[str], object] = lambda line: log(self.hide_token(line))
+        self.hide_token: Callable[[str], str] = str  # none before there is a transport
         self._environ = environ
         self._lock = threading.Lock()
         self._transport: Transport | None = None
-
-    def log(self, line: str) -> None:
-        self._log(self.hide_token(line))
 
     def transport(self) -> Transport:
         """The transport; or NOT_CONFIGURED, and the next call looks again."""
         with self._lock:
             if self._transport:
                 return self._transport
-            os.environ.pop("SSLKEYLOGFILE", None)  # requests would have the keys of TLS written
+            os.environ.pop("SSLKEYLOGFILE", None)  # keys of TLS would be written
             try:
                 config = load_config(self._environ, self.file)
                 self._transport = Transport(config)
             except ValueError as error:
                 raise SentryError(f"{error}.", "NOT_CONFIGURED") from error
             except BaseException as error:  # of a package: anything may go wrong in it
-                text = f"A package cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
-                raise SentryError(text, "NOT_CONFIGURED") from error
+                raise SentryError(f"No package: {error!r}. {INSTALL}", "NOT_CONFIGURED") from error
             self.hide_token = config.hide_token
             if config.warning:
                 self.log(f"sentry_mcp: {config.warning}\n")
@@ -547,7 +529,7 @@ class Sentry:
 
     def __init__(self, setup: Setup, deadline: Deadline):
         self._transport = setup.transport()
-        self._deadline = deadline
+        self._send = partial(self._transport.send, deadline)
         self.config = self._transport.config
         self.log = setup.log
         self._issues = f"organizations/{self.config.org}/issues/"
@@ -568,24 +550,20 @@ class Sentry:
         """An issue of the project. `if_unnamed`: whether it may name no project."""
         issue: Object = self.request("GET", f"{self._issues}{issue_id}/").body
         if not self.in_project(issue, if_unnamed):
-            text = f"Issue {issue_id} is not known to be in {self.config}. No other is open."
+            text = f"Issue {issue_id} is not known to be in {self.config}: refused."
             raise SentryError(text, "ISSUE_NOT_FOUND", 404)
         return issue
 
     def issue_and_event(self, issue_id: str, event: str) -> tuple[Object, Object]:
-        """The issue and, read at the same time, one of its events: {} if there is none such, or if
-        it has the number of another project."""
+        """The issue and, read at the same time, its event: {} if none, or of another project."""
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, if_unnamed=True)
         found: Object = beside.result()
-        project = record(issue, "project").get("id") or self.config.project  # or slug: unknown
-        if integer(project) and str(found.get("projectID") or project) != str(project):
-            return issue, {}
-        return issue, found
+        project = record(issue, "project").get("id") or self.config.project  # or slug
+        is_foreign = str(found.get("projectID") or project) != str(project)
+        return issue, {} if integer(project) and is_foreign else found
 
     def _event(self, issue_id: str, event: str) -> Object:
-        """An event by name, by id, or by a search: its newest match, read again by its id, for rows
-        lack the release. {} if there is none."""
         path = f"{self._issues}{issue_id}/events/"
         try:
             if ":" in event:
@@ -594,13 +572,12 @@ class Sentry:
                 event = str(rows[0].get("eventID")) if rows else ""
                 if not re.fullmatch(EVENT_ID, event):
                     return {}
-            return record(self.request("GET", f"{path}{event}/").body)
+            return record(self.request("GET", f"{path}{event}/").body)  # rows lack the release
         except SentryError as error:
             if error.status == 404:
                 return {}
             if error.status == 400 and ":" in event:
-                error.code = "SENTRY_INVALID_ARGUMENT"
-                error.message = f"{EVENT_SEARCHES} {error.message}"
+                raise SentryError(f"{EVENT_SEARCHES} {error}", "INVALID_ARGUMENT", 400) from error
             raise
 
     def update(self, number: int, change: Object) -> Object:
@@ -608,7 +585,7 @@ class Sentry:
         path = f"{self._issues}{number}/"
         try:
             after = self.request("PUT", path, json=change).body
-            after = record(after or self.request("GET", path).body)  # nothing comes with 204
+            after = record(after or self.request("GET", path).body)  # after 204
             if after.get("status") != change["status"]:
                 raise SentryError("Sentry answered with another status.", status=200)
             return after
@@ -627,15 +604,13 @@ class Sentry:
         return self.config.project in names if names else if_unnamed
 
     def request(self, method: str, path: str, **content: Any) -> Answer:
-        """An answer with a list, if `params` are given, else an object; or SentryError. Sent again:
-        once after a 429 (Sentry has not acted; `send` waits), a GET twice if a gateway fails."""
-        send = partial(self._transport.send, self._deadline, method, path, **content)
+        """An answer with a list, if `params` are given, else an object; or SentryError."""
+        send = partial(self._send, method, path, **content)
         answer = send()
         if answer.status == 429 and answer.limit_reset() <= MAX_WAIT_SECONDS:
-            answer = send()
+            answer = send()  # waits; Sentry has not acted
         for _ in range(2):
             if method == "GET" and answer.status in (502, 503, 504):
-                self._deadline.over.wait(0.3)
                 answer = send()
         is_json = isinstance(answer.body, list if "params" in content else dict)
         is_done = answer.status == 204 and method != "GET"  # without content
