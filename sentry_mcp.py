@@ -27,7 +27,8 @@ Rooms, each using only those before it (5 says what may go out, 7 what may not c
  1. Bounds, 2. Configuration, 3. Errors, 4. Limits, 5. Transport, 6. Sentry, 7. Privacy,
  8. Formatters, 9. Arguments, 10. Tools, 11. Protocol, 12. Stdio server, 13. Command line
 
-MCPError: a JSON-RPC error. SentryError: a tool result with isError. Any other: "Internal error".
+MCPError ends as a JSON-RPC error (the request is wrong), SentryError as a tool result with isError
+(the tool failed), any other exception as "Internal error" (a bug).
 """
 
 import os
@@ -36,9 +37,10 @@ from os.path import dirname, isabs, realpath
 
 
 def own_path() -> list[str]:
-    """`sys.path` without this file's folders and relative ones: a checkout's are anybody's."""
-    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # of a link too
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # absolute in sys.path
+    """`sys.path` without this file's folders, the working directory, and relative entries of
+    PYTHONPATH (absolute there): in a checkout, modules of these may be anybody's."""
+    foreign = {dirname(realpath(__file__)), realpath(dirname(__file__))}  # and where a link is
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
         foreign |= {realpath(entry) for entry in (".", *entries) if not isabs(entry)}
     except OSError:
@@ -114,7 +116,9 @@ class Found(NamedTuple):  # of a variable
     source: str  # that has it
 
 
-class Config:  # complete and checked
+class Config:
+    """A complete, checked configuration."""
+
     def __init__(self, found: dict[str, Found], layers: Layers):
         self.warning = keep_url_with_token(found, layers)  # first: it sets SENTRY_URL
         self.token = found["SENTRY_AUTH_TOKEN"].value
@@ -140,15 +144,15 @@ class EnvFile:
     def __init__(self, path: str = ""):
         self._may_be_absent = not path
         self.path = os.path.abspath(path or f"{dirname(realpath(__file__))}/.env")
-        self._kept: Values = {}  # what a pipe held: it can be read once
+        self._kept: Values | None = None  # what a pipe held: it can be read once
         self._lock = threading.Lock()
 
     def read(self) -> Values:
         """Its variables, or ValueError; ${...} stays as it is. A pipe is waited for."""
         with self._lock:
             is_absent = self._may_be_absent and not os.path.lexists(self.path)
-            if self._kept or is_absent:
-                return self._kept
+            if is_absent or self._kept is not None:
+                return self._kept or {}
             from dotenv import dotenv_values
 
             try:
@@ -175,8 +179,9 @@ def lookup(name: str, layers: Layers) -> Found:
 
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
-    """Take SENTRY_URL from the token's source or the default: who writes another must not get the
-    token. A warning of one ignored; ValueError for the environment's if the file has none."""
+    """Put the SENTRY_URL of the token's source, or the default, into `found`: who writes another
+    source must not get the token. A warning if one is ignored; but if that was the environment's,
+    for this server, and the file with the token has none, ValueError."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
     found["SENTRY_URL"] = lookup("SENTRY_URL", {home: layers[home]})
@@ -227,24 +232,29 @@ class SentryError(Exception):  # the tool failed: its result has isError
 ADVICE = " Use a user token with event:read (to resolve: event:write): sntrys_ is for releases."
 #: HTTP status, or the first of its hundred: error code; what happened and what to do next.
 HTTP_ERRORS = {
-    200: ("API_ERROR", "No Sentry JSON (HTTP {status}): web page in front of it? See SENTRY_URL."),
+    200: ("API_ERROR", "No Sentry JSON (HTTP {status}): web page in front of it? Check SENTRY_URL."),
     300: ("API_ERROR", "A redirect (HTTP {status}) is refused: to a login? Check SENTRY_URL."),
     400: ("API_ERROR", "Sentry refused the request (HTTP {status}). Correct it and call again."),
     401: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is not valid." + ADVICE),
-    403: ("AUTH_FAILED", "Is {config} right? It refuses SENTRY_AUTH_TOKEN from {source}." + ADVICE),
-    404: ("ISSUE_NOT_FOUND", "{config}: no such issue or environment (ids: sentry_search_issues)."),
+    403: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is refused for {config}: does that "
+        "project exist?" + ADVICE),
+    404: ("ISSUE_NOT_FOUND", "There is no such issue, organization or environment. Check it "
+        "(sentry_search_issues finds ids), and {config}."),
     429: ("RATE_LIMITED", "Sentry's rate limit is reached. Call again after {wait} s."),
     500: ("API_ERROR", "Sentry has a problem (HTTP {status}). Call again in a minute."),
 }
 UNCONFIRMED = "Whether the change was made is unknown: look with sentry_get_issue_detail first."
 EVENT_SEARCHES = ("event must be latest, oldest, recommended, an event id (32 hex digits) or an "
     "event search such as user.id:42, environment:staging or release:3.2.0.")
-INSTALL = ("Beside this file none is seen. Run python3 -m venv .venv, .venv/bin/python -m pip "
-    "install requests python-dotenv, use that Python; or uv run --no-config --script sentry_mcp.py")
-#: A word of the exception (the first row counts): what failed, what to do; may Sentry have acted?
+INSTALL = ("Packages beside this file are not seen. Make a venv (python3 -m venv .venv), install "
+    "there (.venv/bin/python -m pip install requests python-dotenv) and start that Python; or "
+    "use: uv run --no-config --script sentry_mcp.py")
+#: Words of an exception (the first row that matches counts): what failed and what to do; whether
+#: Sentry may have acted on the request.
 NETWORK_ERRORS = (
     ("SOCKS", "a SOCKS proxy needs the package PySocks. Install it", False),
-    ("ertificate|X509", "no trust in its certificate: REQUESTS_CA_BUNDLE must name its CA", False),
+    ("ertificate|X509", "no trust in its certificate: set REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE) "
+        "to a file with its CA", False),
     ("RemoteDisc|Reset|aborted", "it closed the connection without an answer. Call again", True),
     ("Proxy|SchemeUnknown|Location(Parse|Value)|InvalidURL|InvalidSchema", "the proxy refuses "
         "(407: its login) or its address is wrong. Check HTTPS_PROXY, ALL_PROXY, NO_PROXY", False),
@@ -402,10 +412,12 @@ class Transport:
         self._held_until = 0.0  # nothing is left of Sentry's own limit until then
         self._parsing = threading.Lock()  # one at a time: JSON takes much memory
         self._failures = (urllib3.exceptions.HTTPError, OSError, ValueError)  # OSError: of requests
-        retry = urllib3.Retry(2, read=1, other=0, allowed_methods=["GET"])  # read: only of a GET
+        # Two more tries without a connection; one more for a GET whose answer did not begin.
+        retry = urllib3.Retry(total=2, read=1, other=0, allowed_methods=["GET"])
         retry.respect_retry_after_header = False  # it may say a day
         self._session = requests.Session()
         self._session.mount(config.url, requests.adapters.HTTPAdapter(max_retries=retry))
+        # With allow_redirects=False alone, requests reads the whole body of a redirect.
         self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         self._session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # loopback: no proxy
         self._session.cookies.get_policy().set_allowed_domains([])  # type: ignore[attr-defined]
@@ -414,7 +426,8 @@ class Transport:
         self._session.headers.update(headers, Authorization=f"Bearer {config.token}")
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
-        """The one use of the network, bounded in time and size. `content`: params or json."""
+        """The one use of the network, once Sentry's limit allows it: each try is bounded in time,
+        and the body in size. `content`: params or json."""
         held = self._held_until - time.monotonic()
         if held > max(deadline.seconds_left() - 1, 0):
             text = f"Sentry's rate limit, nothing was sent. Call again after {ceil(held)} s."
@@ -438,7 +451,7 @@ class Transport:
     def _read(self, deadline: Deadline, response: "requests.Response") -> Any:
         """The body: JSON (NaN is text), or else text; without the token, unless that is escaped."""
         if response.status_code // 100 in (1, 3):
-            return ""  # with allow_redirects=False, requests reads that of a redirect
+            return ""  # nobody needs it
         if response.headers.get("Content-Encoding", "identity") not in ("identity", "gzip"):
             raise ValueError("packed in a way that was not asked for")
         received = bytearray()
@@ -506,7 +519,9 @@ class Setup:
             except ValueError as error:
                 raise SentryError(f"{error}.", "NOT_CONFIGURED") from error
             except BaseException as error:  # of a package: anything may go wrong in it
-                raise SentryError(f"No package: {error!r}. {INSTALL}", "NOT_CONFIGURED") from error
+                raise SentryError(
+                    f"A package fails: {error!r}. {INSTALL}", "NOT_CONFIGURED"
+                ) from error
             self.hide_token = config.hide_token
             if config.warning:
                 self.log(f"sentry_mcp: {config.warning}\n")
@@ -564,6 +579,7 @@ class Sentry:
         return issue, {} if integer(project) and is_foreign else found
 
     def _event(self, issue_id: str, event: str) -> Object:
+        """An event by name, id, or search: its newest match. {} if there is none."""
         path = f"{self._issues}{issue_id}/events/"
         try:
             if ":" in event:
@@ -577,20 +593,23 @@ class Sentry:
             if error.status == 404:
                 return {}
             if error.status == 400 and ":" in event:
-                raise SentryError(f"{EVENT_SEARCHES} {error}", "INVALID_ARGUMENT", 400) from error
+                text = f"{EVENT_SEARCHES} {error.message}"
+                raise SentryError(text, "INVALID_ARGUMENT", 400) from error
             raise
 
     def update(self, number: int, change: Object) -> Object:
         """Change an issue, once, and return it. An error says so if it may have been changed."""
         path = f"{self._issues}{number}/"
+        is_answered = False
         try:
             after = self.request("PUT", path, json=change).body
+            is_answered = True
             after = record(after or self.request("GET", path).body)  # after 204
             if after.get("status") != change["status"]:
                 raise SentryError("Sentry answered with another status.", status=200)
             return after
         except SentryError as error:
-            if error.may_have_acted:
+            if is_answered or error.may_have_acted:
                 error.message = f"{UNCONFIRMED} {error.message}"
             raise
 
@@ -604,11 +623,12 @@ class Sentry:
         return self.config.project in names if names else if_unnamed
 
     def request(self, method: str, path: str, **content: Any) -> Answer:
-        """An answer with a list, if `params` are given, else an object; or SentryError."""
+        """An answer with a list, if `params` are given, else an object; or SentryError. Sent again:
+        once after a 429 (Sentry has not acted; `send` waits), a GET twice if a gateway fails."""
         send = partial(self._send, method, path, **content)
         answer = send()
         if answer.status == 429 and answer.limit_reset() <= MAX_WAIT_SECONDS:
-            answer = send()  # waits; Sentry has not acted
+            answer = send()
         for _ in range(2):
             if method == "GET" and answer.status in (502, 503, 504):
                 answer = send()

@@ -3230,19 +3230,19 @@ NETWORK_CASES = [
     ),
     pytest.param(
         OSError(NO_BUNDLE),
-        "REQUESTS_CA_BUNDLE must name",
+        "set REQUESTS_CA_BUNDLE",
         False,
         id="no CA bundle",
     ),
     pytest.param(
         OSError("Could not find the TLS certificate file, invalid path: /x client cert"),
-        "REQUESTS_CA_BUNDLE must name",
+        "set REQUESTS_CA_BUNDLE",
         False,
         id="no client certificate",
     ),
     pytest.param(
         ssl.SSLError(136, "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"),
-        "REQUESTS_CA_BUNDLE must name",
+        "set REQUESTS_CA_BUNDLE",
         False,
         id="CA bundle without a certificate",
     ),
@@ -4006,8 +4006,7 @@ class TestSentry:
             done = handle(RESOLVE, connected(), issueId="4501")
             assert (done["changed"], done["issue"]["status"]) == (True, "resolved")
         else:
-            words = "no such issue" if again == 404 else "unknown: look"
-            with fails(NOT_FOUND if again == 404 else API_ERROR, words):
+            with fails(NOT_FOUND if again == 404 else API_ERROR, "unknown: look"):
                 handle(RESOLVE, connected(), issueId="4501")
         assert requested(web) == ["GET 4501/", "PUT 4501/", "GET 4501/"]
 
