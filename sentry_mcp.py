@@ -232,7 +232,7 @@ class SentryError(Exception):  # the tool failed: its result has isError
 ADVICE = " Use a user token with event:read (to resolve: event:write): sntrys_ is for releases."
 #: HTTP status, or the first of its hundred: error code; what happened and what to do next.
 HTTP_ERRORS = {
-    200: ("API_ERROR", "No Sentry JSON (HTTP {status}): web page in front of it? Check SENTRY_URL."),
+    200: ("API_ERROR", "No Sentry JSON (HTTP {status}): web page in front of it? See SENTRY_URL."),
     300: ("API_ERROR", "A redirect (HTTP {status}) is refused: to a login? Check SENTRY_URL."),
     400: ("API_ERROR", "Sentry refused the request (HTTP {status}). Correct it and call again."),
     401: ("AUTH_FAILED", "SENTRY_AUTH_TOKEN from {source} is not valid." + ADVICE),
