@@ -905,35 +905,27 @@ class Limits(NamedTuple):
 
     text: int  # characters of a message
     value: int  # characters of any other value
-    data: int  # values in each of contexts, extra, evidence, a request's and a breadcrumb's data
+    data: int  # values in each of contexts, extra, evidence, request, breadcrumb
     names: int  # tags, and local variables of a frame
     frames: int  # and breadcrumbs
     callers: int = 0  # of the crash, in-app, whose local variables are shown
 
 
-#: From rich to poor, in the order in which things are left out of a reply of ordinary size.
-STEPS = (
-    Limits(2000, 400, 200, 100, 100, 5),
-    Limits(2000, 400, 200, 100, 100),
-    Limits(2000, 400, 30, 100, 100),
-)
-#: If that is not enough: each time half as much, down to nothing.
-POORER = [
-    Limits(2000 >> times, 200 >> times, 8 >> times, 20 >> times, 100 >> times)
-    for times in range(12)
-]
-#: Steps of an issue's history that matter for a fix.
+#: In the order in which things are left out; if that is not enough, half as much each time.
+WITHOUT_CALLERS = Limits(2000, 400, 200, 100, 100)
+STEPS = (WITHOUT_CALLERS._replace(callers=5), WITHOUT_CALLERS, WITHOUT_CALLERS._replace(data=30))
+POORER = tuple(Limits(2000 >> n, 200 >> n, 8 >> n, 20 >> n, 100 >> n) for n in range(12))
+#: The steps of an issue's history that matter for a fix.
 TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"
-STEP_FIELDS = ("type", "dateCreated", "text", "version", "commit")
-#: The entries of an event that are told in a form of their own, or are of no use here.
-KNOWN_ENTRIES = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"
+#: Entries of an event but for those that are told in a form of their own or are of no use here.
+OTHERS = "(?!(exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans)$).*"
+EMPTY: Any = (None, "", [], {})
 ENDS = 20  # exceptions that are told of either end of a chain
-dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+dump = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def fit(build: Callable[[Limits], Object], aim: int = ORDINARY_BYTES) -> Object:
-    """What `build` makes with the first of STEPS that yields at most `aim` bytes; if none does,
-    with the first of POORER that yields at most REPLY_BYTES."""
+    """The first result of `build` within `aim` bytes, by STEPS, else in REPLY_BYTES, by POORER."""
     note: Object = {}
     for most, steps in ((aim, STEPS), (REPLY_BYTES, POORER)):
         for limits in steps:
@@ -949,6 +941,12 @@ def pick(source: Object, *names: str, limit: int = 200) -> Object:
     return {name: clean(source.get(name), limit) or None for name in names}
 
 
+def matching(source: Object, pattern: str, limit: int = 200, room: int = 9) -> Any:
+    """The fields whose names match, filtered as by `mask`; none that is null or empty."""
+    names = [name for name in source if re.fullmatch(pattern, name)]
+    return mask({name: source[name] for name in names if source[name] not in EMPTY}, room, limit)
+
+
 def joined(mark: str, *parts: Any) -> str:
     """The parts that are known, with the mark between them."""
     return mark.join(str(part) for part in parts if part)
@@ -957,73 +955,53 @@ def joined(mark: str, *parts: Any) -> str:
 def format_issue(issue: Object, limit: int = 200) -> Object:
     """An issue, its texts of at most `limit` characters. Counts are of the time asked for; first
     and last seen, Sentry's `lifetime`, of all time. Its history does not say who did it."""
-    owner = record(issue, "assignedTo")
-    facts = issue | present(**record(issue, "lifetime"))
-    facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
-    if facts.get("issueType") == "error":
-        del facts["issueType"]
-    for key in ("firstRelease", "lastRelease"):
-        facts[key] = record(issue, key).get("version")
     history = []
     for step in records(issue, "activity"):
         if re.fullmatch(TOLD_STEPS, str(step.get("type"))):
-            data = record(step, "data")
-            step = {**data, **step, "commit": record(data, "commit").get("id")}
-            history.append(present(**pick(step, *STEP_FIELDS, limit=3 * limit // 2)))
+            commit = record(step, "data", "commit").get("id")
+            step = record(step, "data") | step | {"commit": commit}
+            history.append(matching(step, "type|dateCreated|text|version|commit", 3 * limit // 2))
+    facts = issue | present(**record(issue, "lifetime"))
+    owner = record(issue, "assignedTo")
+    facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
+    for key in ("firstRelease", "lastRelease"):
+        facts[key] = record(issue, key).get("version")
+    if facts.get("issueType") == "error":
+        del facts["issueType"]
     texts = ("id", "shortId", "title", "culprit", "status", "level", "assignedTo")
-    more = ("issueType", "firstRelease", "lastRelease", "matchingEventId")
-    return {
-        **pick(facts, *texts, limit=limit),
-        **pick(facts, "firstSeen", "lastSeen", "permalink"),
-        "count": integer(issue.get("count")),
-        "userCount": integer(issue.get("userCount")),
-        **present(**pick(facts, *more, limit=limit), history=history[:5]),
-    }
+    told = pick(facts, *texts, limit=limit) | pick(facts, "firstSeen", "lastSeen", "permalink")
+    for key in ("count", "userCount"):
+        told[key] = integer(issue.get(key))
+    more = matching(facts, "issueType|firstRelease|lastRelease|matchingEventId", limit)
+    return told | present(**more, history=history[:5])
 
 
 def entries_of(event: Object) -> Object:
-    """What the event consists of: the data of its entries, by their kinds."""
     return {str(entry.get("type")): entry.get("data") for entry in records(event, "entries")}
 
 
-def format_place(frame: Object, limit: int) -> Object:
-    """What finds the frame's code: the file, or if it has no folder (`b.js`) its path (`/a/b.js`),
-    or without one the package; the module if no folder is known; the address if no line is."""
+def format_frame(frame: Object, limit: int, around: int) -> Object:
+    """The file, or if it has no folder (`b.js`) its path (`/a/b.js`), else the package; function or
+    address; the module if no folder is known. If `around`, so many lines of source each way."""
     file = clean_place(frame.get("filename"), limit)
     path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
         file = path or clean_place(frame.get("package"), limit)
     function = frame.get("function") or frame.get("instructionAddr")
-    place: Object = {"filename": file or None}
-    place["function"] = clean_place(function, limit) or None
-    place["lineNo"] = integer(frame.get("lineNo")) or None
+    line = integer(frame.get("lineNo")) or 0
+    place: Object = {"filename": file or None, "function": clean_place(function, limit) or None}
+    place["lineNo"] = line or None
     if "/" not in file:
         place |= present(module=clean_place(frame.get("module"), limit))
-    if not place["lineNo"]:
-        place |= present(**pick(frame, "instructionAddr"))
+    if around:
+        near = range(line - around, line + around + 1)
+        try:
+            source = dict(frame.get("context", ()))
+        except (TypeError, ValueError):  # no pairs of a number and a line
+            source = {}
+        lines = [[n, clean_code(source[n], limit)] for n in near if n in source]
+        place |= {"colNo": integer(frame.get("colNo")), "context": lines}
     return place
-
-
-def source_lines(pairs: Any, at: int, around: int, limit: int) -> list[Any]:
-    """Those of Sentry's numbered lines of source that are near the frame's own, `at`."""
-    if not isinstance(pairs, list):
-        return []
-    found = []
-    for pair in pairs:
-        match pair:
-            case [int(line), code] if abs(line - at) <= around:
-                found.append([line, clean_code(code, limit)])
-    return found
-
-
-def frames_to_show(frames: list[Object], own: list[int], most: int) -> list[int]:
-    """Indices of the frames to tell: the first, the crash (own[-1]), the last, and of the app's
-    `own` and their neighbours the `most` newest. Of 10 with own [2, 7] and most 2: [0, 7, 8, 9]."""
-    # Of frames alike but for their locals, a recursion, the newest stands for all.
-    newest = {str(frame | {"vars": None, "context": None}): i for i, frame in enumerate(frames)}
-    near = {i + step for i in own for step in (-1, 0, 1)}
-    kept = sorted(near & {*newest.values()}, reverse=True)[:most]
-    return sorted({0, own[-1], len(frames) - 1, *kept})
 
 
 def format_stack(frames: list[Object], limits: Limits) -> Object:
@@ -1034,44 +1012,41 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
     everywhere = [*range(len(frames))]
     own = [i for i in everywhere if frames[i].get("inApp")]
     with_source = own or everywhere[-3:]
-    with_locals = with_source[-1 - limits.callers :]
     crash = with_source[-1]
-    limit = limits.text // 10
+    around = {**dict.fromkeys(with_source, 2), crash: 5}  # lines
+    near = {i + step for i in own or everywhere for step in (-1, 0, 1)}  # and beside
+    # Of frames alike but for their locals, a recursion, the newest stands for all.
+    newest = {str(one | {"vars": None, "context": None}): i for i, one in enumerate(frames)}
+    kept = sorted(near & {*newest.values()}, reverse=True)[: limits.frames]
     told = []
     following = 0
-    for i in frames_to_show(frames, own or everywhere, limits.frames):
+    for i in sorted({0, crash, everywhere[-1], *kept}):
         if i > following:
             told.append({"omitted": i - following})
         following = i + 1
-        frame = frames[i]
-        place = format_place(frame, limit)
+        place = format_frame(frames[i], limits.text // 10, around.get(i, 0))
         if i == crash:
-            function = joined(".", place.get("module"), place["function"])
-            crashed_at = joined(" in ", joined(":", place["filename"], place["lineNo"]), function)
-        if i in with_source:
-            around = 2 + 3 * (i == crash)
-            source = source_lines(frame.get("context"), place["lineNo"] or 0, around, limit)
-            place |= {"colNo": integer(frame.get("colNo")), "context": source}
+            at = joined(":", place["filename"], place["lineNo"])
+            crashed_at = joined(" in ", at, joined(".", place.get("module"), place["function"]))
         place["inApp"] = i in own
-        if i in with_locals:
-            place |= present(vars=mask(record(frame, "vars"), limits.names, limits.value))
+        if i in with_source[-1 - limits.callers :]:
+            place |= matching(frames[i], "vars", limits.value, 1 + limits.names)
         told.append(place)
     return present(crashedAt=crashed_at, stacktrace={"frames": told})
 
 
 def format_chain(chain: list[Object], limits: Limits) -> Object:
-    """The exception that surfaced (without its stack, which is the event's), and its causes with
-    theirs; of many the first and the last."""
+    """The exception that surfaced, without its stack, and its causes with theirs."""
     shown = chain[:ENDS] + chain[ENDS:][-ENDS:]
     count = len(shown)
     share = limits._replace(frames=limits.frames // count, callers=0)
     told: list[Object] = []
     for one in shown:
-        limit = limits.text // count + 16 if told else limits.text  # a cause keeps its type
-        exception: Object = {"type": clean_place(one.get("type"), limit) or None}
-        exception |= pick(one, "value", limit=limit)
+        limit = limits.text // count + 16 if told else limits.text  # 16: its type
+        exception = pick(one, "value", limit=limit)
+        exception["type"] = clean_place(one.get("type"), limit) or None
         exception |= present(module=clean_place(one.get("module"), limit))
-        exception["handled"] = mask(record(one, "mechanism").get("handled"), 0, 10)
+        exception |= matching(record(one, "mechanism"), "handled", 10)
         if told and share.frames:  # a cause
             exception |= format_stack(records(one, "stacktrace", "frames"), share)
         told.append(exception)
@@ -1081,52 +1056,43 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
 
 
 def format_crash(entries: Object, limits: Limits) -> Object:
-    """What was raised and its causes; of several threads one; and the stack: of the exception, else
-    of that thread, else of the event."""
+    """What was raised; of several threads one; and the stack of the exception, else of that thread,
+    else of the event. Sentry has last what surfaced, or numbers exceptions in the order told."""
     chain = records(entries, "exception", "values")[::-1] or [{}]
-    # Sentry has last what surfaced, or numbers the exceptions in the order that is wanted here.
     chain.sort(key=lambda one: integer(record(one, "mechanism").get("exception_id")) or 0)
     told = format_chain(chain, limits) if any(chain) else {}
     threads = records(entries, "threads", "values") or [{}]
-    reasons = ("crashed", "current", "stacktrace")  # to tell a thread, the best one first
-    threads.sort(key=lambda one: [not one.get(reason) for reason in reasons])
-    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # counts most
+    threads.sort(key=lambda one: [not one.get(key) for key in ("crashed", "current", "stacktrace")])
+    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # wins
     if len(threads) > 1:
-        which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
-        told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
-    owners = (chain[0], threads[0], entries)
-    stacks = [records(owner, "stacktrace", "frames") for owner in owners]
-    frames = next(filter(None, stacks), [])
-    return told | format_stack(frames, limits)
+        told["thread"] = matching(threads[0], "name|id|state|crashed|current")
+    stacks = [records(one, "stacktrace", "frames") for one in (chain[0], threads[0], entries)]
+    return told | format_stack(next(filter(None, stacks), []), limits)
 
 
 def format_event(event: Object, limits: Limits) -> Object:
-    """What an event of any type tells about the error, the most important first. The fields of
-    `head`, a stack, tags and contexts are always there; `extra` is what Sentry calls context;
-    entries of other kinds are evidence too."""
+    """What an event of any type tells about the error, the most important first; `extra` is what
+    Sentry calls context, and entries of kinds that are not known are evidence."""
     show = partial(mask, room=limits.data, limit=limits.value)
     entries = entries_of(event)
     occurrence = record(event, "occurrence")
     tags = {str(tag.get("key")): tag.get("value") for tag in records(event, "tags")}
-    head = {"eventId": event.get("eventID")}
-    head["timestamp"] = event.get("dateCreated")
-    head["release"] = record(event, "release").get("version")
-    head["environment"] = tags.get("environment")
+    facts = {"eventId": event.get("eventID"), "timestamp": event.get("dateCreated")}
+    facts["release"] = record(event, "release").get("version")
+    facts["environment"] = tags.get("environment")
     texts = {"message": record(entries, "message").get("formatted") or event.get("message")}
     texts["subtitle"] = occurrence.get("subtitle")
     texts["userReport"] = record(event, "userReport").get("comments")
-    asked = record(entries, "request")
-    request = present(**{key: asked.get(key) for key in ("method", "url", "query", "data")})
-    others = {kind: entries[kind] for kind in entries if not re.fullmatch(KNOWN_ENTRIES, kind)}
-    told = pick(head, *head)
-    told |= present(**pick(texts, *texts, limit=limits.text))
-    told |= format_crash(entries, limits)
+    told = pick(facts, *facts)
+    told |= matching(texts, ".*", limits.text) | format_crash(entries, limits)
     told["tags"] = mask(tags, limits.names, limits.value)
+    part = partial(matching, room=limits.data, limit=limits.value)
+    evidence = show(record(occurrence, "evidenceData"), path="feedback")
     told |= present(
-        data=show(records(occurrence, "evidenceDisplay"), path="feedback"),  # its name: a person's
-        evidence=show(record(occurrence, "evidenceData") | others, path="feedback"),
+        data=show(records(occurrence, "evidenceDisplay"), path="feedback"),  # of a person
+        evidence=evidence | part(entries, OTHERS),
         processingErrors=show(records(event, "errors")),
-        request=show(request),
+        request=part(record(entries, "request"), "method|url|query|data"),
         extra=show(record(event, "context")),
     )
     return told | {"contexts": show(record(event, "contexts"))}
@@ -1144,8 +1110,7 @@ def in_order(crumbs: list[Object]) -> list[Object]:
     by_time: Object = {}
     at = ""
     for crumb in crumbs:
-        found = re.match(r"\d{4}-\d\d-\d\dT\d\d:[\d:.]+", str(crumb.get("timestamp")))
-        if found:
+        if found := re.match(r"\d{4}-\d\d-\d\dT\d\d:[\d:.]+", str(crumb.get("timestamp"))):
             at = found[0]
         by_time.setdefault(at, []).append(crumb)
     return [crumb for at in sorted(by_time) for crumb in by_time[at]]
