@@ -1042,7 +1042,7 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
     share = limits._replace(frames=limits.frames // count, callers=0)
     told: list[Object] = []
     for one in shown:
-        limit = limits.text // count + 16 if told else limits.text  # 16: its type
+        limit = limits.text // count + 16 if told else limits.text  # a cause keeps its type
         exception = pick(one, "value", limit=limit)
         exception["type"] = clean_place(one.get("type"), limit) or None
         exception |= present(module=clean_place(one.get("module"), limit))
