@@ -219,7 +219,7 @@ class SentryError(Exception):  # the tool failed: its result has isError
         self.code = f"SENTRY_{code}"
         self.status = status or None  # of HTTP, if there was an answer
         self.wait = wait  # seconds until a call may succeed
-        self.may_have_acted = (status or 400) // 100 not in (3, 4)  # refused or unsent
+        self.may_have_acted = (status or 400) // 100 not in (3, 4)  # not if refused or unsent
 
 
 # fmt: off
@@ -277,7 +277,7 @@ class Answer(NamedTuple):  # of Sentry, or of what stands before it
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0
         reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
-        asked = integer(self.headers.get("Retry-After"))  # of proxies; beats reset
+        asked = integer(self.headers.get("Retry-After"))  # a proxy's beats it
         return max(asked or ceil(reset - time.time()), 1)
 
 
@@ -479,7 +479,7 @@ def records(value: Any, *path: str) -> list[Object]:
     return [item for item in items if isinstance(item, dict)]
 
 
-def present(**fields: Any) -> Object:
+def present(**fields: Any) -> Object:  # those that are not empty
     return {key: value for key, value in fields.items() if value}
 
 
@@ -560,9 +560,9 @@ class Sentry:
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, if_unnamed=True)
         found: Object = beside.result()
-        project = record(issue, "project").get("id") or self.config.project  # or slug
+        project = record(issue, "project").get("id") or self.config.project  # a slug tells nothing
         is_foreign = str(found.get("projectID") or project) != str(project)
-        return issue, {} if integer(project) and is_foreign else found
+        return issue, ({} if integer(project) and is_foreign else found)
 
     def _event(self, issue_id: str, event: str) -> Object:
         """An event by name, id, or search: its newest match. {} if there is none."""
@@ -658,7 +658,8 @@ KINDS = {
     "": (r"[\s\S]*", ""),  # all other names
 }
 # fmt: on
-PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9]*\.[0-9.]*"  # words, versions
+#: What is no secret in a text: words, phrases, and short or dotted numbers.
+PLAIN = r".{0,4}|[^0-9]{0,15}|\S*\s[\s\S]*|[0-9]{5}|[0-9]*\.[0-9.]*"
 #: What has the form of a secret, whatever it is called; services publish the prefixes of tokens.
 SHAPE = r"""(?x)(?:(?<!\w)|(?<=%[0-9A-F]{2}))(?:  # at the start of a word, percent-encoded or not
       -{4,5}BEGIN[A-Z0-9 %+]{0,50}PRIVATE(?:\ |%20|\+)KEY(?:(?!-----END)[\s\S]){0,16000}
@@ -903,7 +904,7 @@ dump = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def fit(build: Callable[[Limits], Object], aim: int = ORDINARY_BYTES) -> Object:
-    """The first result of `build` within `aim` bytes, by STEPS, else in REPLY_BYTES, by POORER."""
+    """The first result of `build`, by STEPS, within `aim` bytes; or by POORER, in REPLY_BYTES."""
     note: Object = {}
     for most, steps in ((aim, STEPS), (REPLY_BYTES, POORER)):
         for limits in steps:
@@ -954,7 +955,7 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
     return told | present(**more, history=history[:5])
 
 
-def entries_of(event: Object) -> Object:
+def entries_of(event: Object) -> Object:  # the data of each, by its type
     return {str(entry.get("type")): entry.get("data") for entry in records(event, "entries")}
 
 
@@ -983,8 +984,9 @@ def format_frame(frame: Object, limit: int, around: int) -> Object:
 
 
 def format_stack(frames: list[Object], limits: Limits) -> Object:
-    """The stack, and where it crashed: in the last in-app frame, or the last one. In-app frames,
-    or else the last three, have source; the crash and its callers among them have locals."""
+    """The stack, and where it crashed: in the last in-app frame, or the last one. Told are that, the
+    first and last frame, and the newest of the app's and those beside them. In-app frames, or else
+    the last three, have source; the crash and its callers among them have locals."""
     if not frames:
         return {"stacktrace": {"frames": []}}
     everywhere = [*range(len(frames))]
@@ -992,7 +994,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
     with_source = own or everywhere[-3:]
     crash = with_source[-1]
     around = {**dict.fromkeys(with_source, 2), crash: 5}  # lines
-    near = {i + step for i in own or everywhere for step in (-1, 0, 1)}  # and beside
+    near = {i + step for i in own or everywhere for step in (-1, 0, 1)}
     # Of frames alike but for their locals, a recursion, the newest stands for all.
     newest = {str(one | {"vars": None, "context": None}): i for i, one in enumerate(frames)}
     kept = sorted(near & {*newest.values()}, reverse=True)[: limits.frames]
@@ -1014,7 +1016,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
 
 
 def format_chain(chain: list[Object], limits: Limits) -> Object:
-    """The exception that surfaced, without its stack, and its causes with theirs."""
+    """The exception that surfaced (its stack is the event's) and its causes: ENDS at each end."""
     shown = chain[:ENDS] + chain[ENDS:][-ENDS:]
     count = len(shown)
     share = limits._replace(frames=limits.frames // count, callers=0)
@@ -1174,7 +1176,8 @@ def parse_issue_id(config: Config, given: str) -> tuple[str, str]:
 
 
 def read_event(sentry: Sentry, issue_id: str, event: str) -> tuple[Object, Object, Object]:
-    """The issue, its event (that of a pasted URL beats latest), and {}; or {} and {"note": ...}."""
+    """The issue, its event, and {}; or, without such an event, the issue, {}, and a note of it. The
+    event of a pasted URL beats latest, the default. Takes one call of this server's own limit."""
     given_id, of_link = parse_issue_id(sentry.config, issue_id)
     if ":" not in event:
         event = event.replace("-", "").lower()
