@@ -984,7 +984,7 @@ def format_frame(frame: Object, limit: int, around: int) -> Object:
 
 
 def format_stack(frames: list[Object], limits: Limits) -> Object:
-    """The stack, and where it crashed: in the last in-app frame, or the last one. Told are that, the
+    """The stack, and where it crashed: in the last in-app frame, or the last one. Told are it, the
     first and last frame, and the newest of the app's and those beside them. In-app frames, or else
     the last three, have source; the crash and its callers among them have locals."""
     if not frames:
