@@ -247,8 +247,8 @@ INSTALL = ("Packages beside this file are not seen. Make a venv (python3 -m venv
 #: Sentry may have acted on the request.
 NETWORK_ERRORS = (
     ("SOCKS", "a SOCKS proxy needs the package PySocks. Install it", False),
-    ("ertificate|X509", "no trust in its certificate: set REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE) "
-        "to a file with its CA", False),
+    ("ertificate|X509", "no trust in its certificate: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names "
+        "no file with its CA. Set it for a private CA", False),
     ("RemoteDisc|Reset|aborted", "it closed the connection without an answer. Call again", True),
     ("Proxy|SchemeUnknown|Location(Parse|Value)|InvalidURL|InvalidSchema", "the proxy refuses "
         "(407: its login) or its address is wrong. Check HTTPS_PROXY, ALL_PROXY, NO_PROXY", False),

@@ -3230,19 +3230,19 @@ NETWORK_CASES = [
     ),
     pytest.param(
         OSError(NO_BUNDLE),
-        "set REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE names no file",
         False,
         id="no CA bundle",
     ),
     pytest.param(
         OSError("Could not find the TLS certificate file, invalid path: /x client cert"),
-        "set REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE names no file",
         False,
         id="no client certificate",
     ),
     pytest.param(
         ssl.SSLError(136, "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"),
-        "set REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE names no file",
         False,
         id="CA bundle without a certificate",
     ),
