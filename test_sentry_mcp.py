@@ -6789,7 +6789,11 @@ def measures() -> dict[str, float]:
     """What a reader of the program meets."""
     lines, tokens = source().splitlines(), tokens_of_lines()
     tables = table_lines()
-    dense = [count for line, count in tokens.items() if line not in tables]
+    judged = {line: count for line, count in tokens.items() if line not in tables}
+    dense = [*judged.values()]
+    wide = [line for line in judged if len(lines[line - 1]) >= 90]
+    assignments = [node for node in NODES if isinstance(node, ast.Assign)]
+    pairs = [node for node in assignments if isinstance(node.value, ast.Tuple)]
     return {
         "lines": len(lines),
         "longest line": max(map(len, lines)),
@@ -6797,6 +6801,10 @@ def measures() -> dict[str, float]:
         "tokens of a line of code": sum(dense) / len(dense),
         "share of lines of 20 tokens or more": sum(count >= 20 for count in dense) / len(dense),
         "most tokens of a line": max(dense),
+        "share of lines of 90 columns or more": len(wide) / len(judged),
+        "several names assigned in one line": sum(
+            isinstance(pair.targets[0], ast.Tuple) for pair in pairs
+        ),
         "cognitive complexity": max(map(complexity, FUNCTIONS)),
         "longest function": max(node.end_lineno - node.lineno + 1 for node in FUNCTIONS),
         "conditional expressions": sum(isinstance(node, ast.IfExp) for node in NODES),
@@ -6811,6 +6819,8 @@ BOUNDS = {
     "tokens of a line of code": 11,
     "share of lines of 20 tokens or more": 0.08,
     "most tokens of a line": 30,
+    "share of lines of 90 columns or more": 0.08,
+    "several names assigned in one line": 12,
     "cognitive complexity": 15,
     "longest function": 40,
     "conditional expressions": 35,
