@@ -403,15 +403,15 @@ class Transport:
         # Two more tries without a connection; one more for a GET whose answer did not begin.
         retry = urllib3.Retry(total=2, read=1, other=0, allowed_methods=["GET"])
         retry.respect_retry_after_header = False  # it may say a day
-        self._session = requests.Session()
-        self._session.mount(config.url, requests.adapters.HTTPAdapter(max_retries=retry))
+        session = self._session = requests.Session()
+        session.mount(config.url, requests.adapters.HTTPAdapter(max_retries=retry))
         # With allow_redirects=False alone, requests reads the whole body of a redirect.
-        self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
-        self._session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # loopback: no proxy
-        self._session.cookies.get_policy().set_allowed_domains([])  # type: ignore[attr-defined]
-        self._session.auth = lambda request: request  # or ~/.netrc would replace the token
+        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+        session.trust_env = not re.fullmatch(LOOPBACK, config.url)  # loopback: no proxy
+        session.cookies.get_policy().set_allowed_domains([])  # type: ignore[attr-defined]
+        session.auth = lambda request: request  # or ~/.netrc would replace the token
         headers = {"Accept-Encoding": "gzip", "User-Agent": f"sentry_mcp/{__version__}"}
-        self._session.headers.update(headers, Authorization=f"Bearer {config.token}")
+        session.headers.update(headers, Authorization=f"Bearer {config.token}")
 
     def send(self, deadline: Deadline, method: str, path: str, **content: Any) -> Answer:
         """The one use of the network, once Sentry's limit allows it: each try is bounded in time,
