@@ -4539,18 +4539,41 @@ class TestPrivacy:
         assert detail(event)["latestEvent"]["message"] == "login of [user] failed"
 
     @pytest.mark.parametrize(
-        "person, last",
-        [("Alice Wonderland", "Alice "), ("dana.whitfield", ""), ("10.20.30.40", "")],
+        "person", ["Alice Wonderland", "Wonderland Alice", "dana.whitfield", "10.20.30.40"]
     )
     @pytest.mark.parametrize("before", [" ", "=", "/", "'"])
-    def test_a_word_that_is_cut_in_two_is_not_shown(
-        self, person: str, last: str, before: str
-    ) -> None:
+    def test_a_name_that_is_cut_in_two_is_not_shown(self, person: str, before: str) -> None:
         text = f"{'x' * 1990}{before}{person} did"
         event = event_of(("message", {"formatted": text}), user={"name": person})
         told = detail(event)["latestEvent"]["message"]
-        assert re.sub("… .*", "", told) == f"{'x' * 1990}{before}{last}"
+        assert re.sub("… .*", "", told) == f"{'x' * 1990}{before}"
+
+    def test_what_is_cut_may_be_a_name_from_the_start_but_not_in_source(self) -> None:
+        assert m.clean("dana.whitfield did", 10) == "… [18 more characters]"
+        assert m.clean("Alice Wonderland did", 9) == "… [20 more characters]"
+        assert m.clean("one two three four", 15) == "one two … [10 more characters]"
         assert m.clean("y" * 400, 300) == "y" * 300 + "… [100 more characters]"
+        assert m.clean_code("dana.whitfield()", 10) == "dana.whitf… [6 more characters]"
+
+    def test_a_name_between_letters_of_its_script_is_hidden(self) -> None:
+        text = "ユーザー田中太郎がログイン, Annabelle"
+        event = event_of(("message", {"formatted": text}), user={"name": "田中太郎", "id": "Anna"})
+        assert detail(event)["latestEvent"]["message"] == "ユーザー[user]がログイン, Annabelle"
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"name": None, "key": "password", "value": "hunter2"},
+            {"name": "db", "key": "DB_PASSWORD", "value": "hunter2"},
+            {"name": "token", "key": "db", "value": "hunter2"},
+        ],
+    )
+    def test_a_value_is_hidden_if_its_name_or_its_key_is_of_a_secret(self, fields: dict) -> None:
+        assert m.mask(fields, 20, 200) == {**fields, "value": "[Filtered]"}
+
+    def test_a_key_is_no_name_because_a_value_stands_beside_it(self) -> None:
+        told = m.mask({"key": "h7Kp2xQ9zLm4", "value": 1}, 20, 200)
+        assert told == {"key": "[Filtered]", "value": 1}
 
     def test_a_key_that_became_another_is_hidden(self) -> None:
         event = event_of(user={"username": "j.doe"}, context={"j.doe x": 1, "j.doe\u200b x": 2})
