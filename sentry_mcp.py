@@ -257,7 +257,7 @@ NETWORK_ERRORS = (
         "no file with its CA. Set it for a private CA", False),
     ("RemoteDisc|Reset|aborted", "it closed the connection without an answer. Call again", True),
     ("Proxy|SchemeUnknown|Location(Parse|Value)|InvalidURL|InvalidSchema", "the proxy refuses "
-        "(407: its login) or its address is wrong. Check HTTPS_PROXY, ALL_PROXY, NO_PROXY", False),
+        "(407: its login) or an address is wrong. Check HTTPS_PROXY, NO_PROXY, SENTRY_URL", False),
     ("SSL", "no TLS came about. Does this port speak http? Check SENTRY_URL", True),
     ("NameRes|NewConn|ConnectTime", "no connection. Check SENTRY_URL and the network", False),
     ("[Tt]imeout|timed out", "it did not answer in time. Call again later", True),
@@ -358,7 +358,7 @@ class Deadline:
         self._end = clock() + seconds
         self.over = threading.Event()
 
-    def seconds_left(self) -> float:
+    def seconds_left(self) -> float:  # negative when late
         return 0.0 if self.over.is_set() else self._end - self._clock()
 
 
@@ -712,15 +712,15 @@ def visible(text: str) -> str:
 
 @lru_cache(2000)
 def kind_of(path: str) -> str:
-    """The kind of a name or of a path of names with dots: "personal" for "user.firstName"."""
+    """The kind of a name, or path of names with dots: of "user.firstName" "personal", or ""."""
     words = re.sub(BETWEEN_WORDS, "_", visible(path[-200:]))
     words = words.lower().strip("_.")
     return next(kind for kind in KINDS if re.search(KINDS[kind][1], words))
 
 
 def looks_secret(kind: str, value: str) -> bool:
-    """Whether a value after a name of that kind in a text is a secret: `password=h7Kp2` is one;
-    `token: 'else'`, `pin=1234` and `password='my old one'` are none."""
+    """Whether a value after a name of that kind in a text is a secret: `password=h7Kp2` is one.
+    What is PLAIN is none: `token: 'else'`, `pin=1234`, `password='my old one'`."""
     return "secret" in kind and not re.fullmatch(f"{KINDS[kind][0]}|{PLAIN}", value)
 
 
@@ -765,8 +765,8 @@ def hidden(text: str, values: str, is_code: bool) -> str:
 
 
 def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = False) -> str:
-    """A text or number (else "") without what is hidden, then cut to `limit` characters. Of a very
-    long one only the beginning is looked at. Names of people are hidden later, in Text alone."""
+    """A text or number (else "") without what is hidden, then cut to `limit` characters and a mark.
+    Of a very long one only the beginning is looked at. People's names are hidden later, in Text."""
     whole = str(value) if type(value) in (str, Text, int, float) else ""
     most = 4 * limit + 4000  # hiding may shorten it
     text = hidden(whole[:most], values, is_code)
@@ -1022,7 +1022,7 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
     share = limits._replace(frames=limits.frames // count, callers=0)
     told: list[Object] = []
     for one in shown:
-        limit = limits.text // count + 16 if told else limits.text  # a cause keeps its type
+        limit = limits.text // count + 16 if told else limits.text  # 16: for a cause's type
         exception = pick(one, "value", limit=limit)
         exception["type"] = clean_place(one.get("type"), limit) or None
         exception |= present(module=clean_place(one.get("module"), limit))
@@ -1268,7 +1268,7 @@ def get_breadcrumbs(sentry: Sentry, issueId: str, limit: int, event: str) -> Obj
 
 
 def resolve_issue(sentry: Sentry, issueId: str, resolution: str, comment: str | None) -> Object:
-    """Read the issue, change it unless it is as asked, log that, and post the comment."""
+    """Read the issue, change it unless its status is as asked, log that, and post the comment."""
     if sentry.config.read_only:
         raise SentryError("SENTRY_READ_ONLY is set: nothing was changed.", "INVALID_ARGUMENT", 400)
     given_id, _ = parse_issue_id(sentry.config, issueId)
