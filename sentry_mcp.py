@@ -562,7 +562,7 @@ class Sentry:
         found: Object = beside.result()
         project = record(issue, "project").get("id") or self.config.project
         is_foreign = str(found.get("projectID") or project) != str(project)
-        return issue, ({} if integer(project) and is_foreign else found)
+        return issue, ({} if str(project).isdigit() and is_foreign else found)
 
     def _event(self, issue_id: str, event: str) -> Object:
         """An event by name, id, or search: its newest match. {} if there is none."""
@@ -729,11 +729,13 @@ def hide_assigned(text: str, values: str) -> str:
     done = 0
     while found := re.compile(ASSIGNMENT).search(text, done):
         done = found.end()  # a value that stays may hold a name: "note=token=x7Kp2"
-        value = re.compile(values).match(text, done)
-        if value and looks_secret(kind_of(found["name"]), value["value"]):
-            start, end = value.span("value")
-            text = text[:start] + FILTERED + text[end:]
-            done = start + len(FILTERED)
+        kind = kind_of(found["name"])
+        if "secret" in kind:  # only then is a value looked for: it may be long
+            value = re.compile(values).match(text, done)
+            if value and looks_secret(kind, value["value"]):
+                start, end = value.span("value")
+                text = text[:start] + FILTERED + text[end:]
+                done = start + len(FILTERED)
     return text
 
 
@@ -852,7 +854,7 @@ def names_of(event: Object) -> str:
         person = record(event, *keys)
         for key in ("email", "ip_address", "username", "name", "contact_email"):
             given = str(person.get(key) or "")
-            name = visible(given[:2000]).strip()
+            name = visible(given)[:2000].strip()
             if not re.fullmatch(COMMON_NAME, name):
                 words = re.findall(r"\w+", name)
                 patterns.append(re.escape(name))
@@ -894,11 +896,9 @@ SHORTENED = "Left out to fit: what {'omitted': n} marks, fields, older breadcrum
 WITHOUT_CALLERS = Limits(2000, 400, 200, 100, 100)
 STEPS = (WITHOUT_CALLERS._replace(callers=5), WITHOUT_CALLERS, WITHOUT_CALLERS._replace(data=30))
 POORER = tuple(Limits(2000 >> n, 200 >> n, 8 >> n, 20 >> n, 100 >> n) for n in range(12))
-#: The steps of an issue's history that matter for a fix.
-TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"
-#: Entries of an event but for those that are told in a form of their own or are of no use here.
-OTHERS = "(?!(exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans)$).*"
-EMPTY: Any = (None, "", [], {})
+TOLD_STEPS = "note|set_(un)?resolved.*|set_regression|set_ignored|set_escalating"  # of an issue
+#: The entries of an event that are told in a form of their own, or are of no use here.
+KNOWN_ENTRIES = "exception|threads|stacktrace|message|request|breadcrumbs|debugmeta|spans"
 ENDS = 20  # exceptions that are told of either end of a chain
 dump = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -920,12 +920,6 @@ def pick(source: Object, *names: str, limit: int = 200) -> Object:
     return {name: clean(source.get(name), limit) or None for name in names}
 
 
-def matching(source: Object, pattern: str, limit: int = 200, room: int = 9) -> Any:
-    """The fields whose names match, filtered as by `mask`; none that is null or empty."""
-    names = [name for name in source if re.fullmatch(pattern, name)]
-    return mask({name: source[name] for name in names if source[name] not in EMPTY}, room, limit)
-
-
 def joined(mark: str, *parts: Any) -> str:
     """The parts that are known, with the mark between them."""
     return mark.join(str(part) for part in parts if part)
@@ -939,7 +933,8 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
         if re.fullmatch(TOLD_STEPS, str(step.get("type"))):
             commit = record(step, "data", "commit").get("id")
             step = record(step, "data") | step | {"commit": commit}  # its own fields count
-            history.append(matching(step, "type|dateCreated|text|version|commit", 3 * limit // 2))
+            fields = ("type", "dateCreated", "text", "version", "commit")
+            history.append(present(**pick(step, *fields, limit=3 * limit // 2)))
     facts = issue | present(**record(issue, "lifetime"))
     owner = record(issue, "assignedTo")
     facts["assignedTo"] = joined(":", owner.get("type"), owner.get("name"))
@@ -951,7 +946,7 @@ def format_issue(issue: Object, limit: int = 200) -> Object:
     told = pick(facts, *texts, limit=limit) | pick(facts, "firstSeen", "lastSeen", "permalink")
     for key in ("count", "userCount"):
         told[key] = integer(issue.get(key))
-    more = matching(facts, "issueType|firstRelease|lastRelease|matchingEventId", limit)
+    more = pick(facts, "issueType", "firstRelease", "lastRelease", "matchingEventId", limit=limit)
     return told | present(**more, history=history[:5])
 
 
@@ -1010,7 +1005,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
             crashed_at = joined(" in ", at, joined(".", place.get("module"), place["function"]))
         place["inApp"] = i in own
         if i in with_source[-1 - limits.callers :]:
-            place |= matching(frames[i], "vars", limits.value, 1 + limits.names)
+            place |= present(vars=mask(record(frames[i], "vars"), limits.names, limits.value))
         told.append(place)
     return present(crashedAt=crashed_at, stacktrace={"frames": told})
 
@@ -1023,10 +1018,10 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
     told: list[Object] = []
     for one in shown:
         limit = limits.text // count + 16 if told else limits.text  # 16: for a cause's type
-        exception = pick(one, "value", limit=limit)
-        exception["type"] = clean_place(one.get("type"), limit) or None
+        exception: Object = {"type": clean_place(one.get("type"), limit) or None}
+        exception |= pick(one, "value", limit=limit)
         exception |= present(module=clean_place(one.get("module"), limit))
-        exception |= matching(record(one, "mechanism"), "handled", 10)
+        exception["handled"] = mask(record(one, "mechanism").get("handled"), 0, 10)
         if told and share.frames:  # a cause
             exception |= format_stack(records(one, "stacktrace", "frames"), share)
         told.append(exception)
@@ -1045,7 +1040,8 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     threads.sort(key=lambda one: [not one.get(key) for key in ("crashed", "current", "stacktrace")])
     threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # first
     if len(threads) > 1:
-        told["thread"] = matching(threads[0], "name|id|state|crashed|current")
+        which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
+        told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
     stacks = [records(one, "stacktrace", "frames") for one in (chain[0], threads[0], entries)]
     return told | format_stack(next(filter(None, stacks), []), limits)
 
@@ -1063,16 +1059,18 @@ def format_event(event: Object, limits: Limits) -> Object:
     texts = {"message": record(entries, "message").get("formatted") or event.get("message")}
     texts["subtitle"] = occurrence.get("subtitle")
     texts["userReport"] = record(event, "userReport").get("comments")
+    asked = record(entries, "request")
+    request = present(**{key: asked.get(key) for key in ("method", "url", "query", "data")})
+    others = {kind: entries[kind] for kind in entries if not re.fullmatch(KNOWN_ENTRIES, kind)}
     told = pick(facts, *facts)
-    told |= matching(texts, ".*", limits.text) | format_crash(entries, limits)
+    told |= present(**pick(texts, *texts, limit=limits.text))
+    told |= format_crash(entries, limits)
     told["tags"] = mask(tags, limits.names, limits.value)
-    part = partial(matching, room=limits.data, limit=limits.value)
-    evidence = show(record(occurrence, "evidenceData"), path="feedback")
     told |= present(
         data=show(records(occurrence, "evidenceDisplay"), path="feedback"),  # its name: a person's
-        evidence=evidence | part(entries, OTHERS),
+        evidence=show(record(occurrence, "evidenceData") | others, path="feedback"),
         processingErrors=show(records(event, "errors")),
-        request=part(record(entries, "request"), "method|url|query|data"),
+        request=show(request),
         extra=show(record(event, "context")),
     )
     return told | {"contexts": show(record(event, "contexts"))}
@@ -1562,9 +1560,7 @@ class Protocol:
 
 
 # --- 12. Stdio server: Log, Server ---------------------------------------------------------------
-class Log(io.TextIOBase):
-    """Stands in for sys.stderr and sys.stdout. Never blocks as a pipe may; ends at LOG_BYTES."""
-
+class Log(io.TextIOBase):  # as sys.stderr and sys.stdout: never blocks, and ends at LOG_BYTES
     left = LOG_BYTES
 
     def write(self, words: str) -> int:
@@ -1579,8 +1575,7 @@ class Log(io.TextIOBase):
 
 
 class Server:
-    """Reads messages, one a line. What is quick is answered at once, the rest in daemon threads: an
-    executor would hold up the exit behind the slowest one."""
+    """Answers messages, one a line: at once, or what is slow in daemon threads (no exit waits)."""
 
     def __init__(self, setup: Setup, stdout: BinaryIO):
         self._setup = setup
@@ -1622,8 +1617,7 @@ class Server:
             self._serve(request)
 
     def _manage(self) -> None:
-        """Give the first MAX_RUNNING a thread each; and end those that hang, OVERTIME_SECONDS after
-        their deadline, so that a client hears of them before it gives up."""
+        """Give the first MAX_RUNNING a thread each; end those that hang before clients give up."""
         running: list[Request] = []
         while True:
             with self._changed:
@@ -1712,8 +1706,13 @@ def check(setup: Setup) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """Serve on stdin and stdout until the end of input, or --check."""
-    while os.open(os.devnull, os.O_RDWR) < 3:  # takes the place of 0, 1 or 2 if that is closed
-        pass
+    if None in (
+        sys.stdin,
+        sys.stdout,
+        sys.stderr,
+    ):  # what is opened would take a closed one's place
+        while os.open(os.devnull, os.O_RDWR) < 3:
+            pass
     log = Log()
     given: Any = None
     if arguments:  # most clients give none, and need not wait for argparse

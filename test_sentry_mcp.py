@@ -4425,6 +4425,8 @@ HOSTILE = {
     "quotes": "password=\"'`",
     "backslashes": "token=\\\\\\",
     "brackets": "token=((((",
+    "assignments": "aa=",
+    "pairs": "xx:bb:",
 }
 NUMBERS = [float("nan"), float("inf"), -float("inf"), 10**14, -(2**53), 2**64, 10**400, 1e300]
 
@@ -4574,6 +4576,16 @@ class TestPrivacy:
     def test_a_key_is_no_name_because_a_value_stands_beside_it(self) -> None:
         told = m.mask({"key": "h7Kp2xQ9zLm4", "value": 1}, 20, 200)
         assert told == {"key": "[Filtered]", "value": 1}
+
+    def test_an_odd_field_costs_that_field_and_not_the_call(self) -> None:
+        odd = {"漢" * 120 + str(n): "漢" * 300 for n in range(9)}
+        one = {"type": "E", "value": "x", "mechanism": {"handled": odd}}
+        found = detail(event_of(("exception", {"values": [one] * 40})), issue(1, "A-1", 5, "x"))
+        assert size(found) < 16_000
+        row = {**issue(1, "A-1", 5, "x"), "firstRelease": {"version": odd}}
+        row["activity"] = [{"type": "note", "data": {"text": odd, "version": ["x" * 300] * 9}}]
+        told = m.format_issue(row)
+        assert "firstRelease" not in told and told["history"] == [{"type": "note"}]
 
     def test_a_key_that_became_another_is_hidden(self) -> None:
         event = event_of(user={"username": "j.doe"}, context={"j.doe x": 1, "j.doe\u200b x": 2})
@@ -5076,7 +5088,7 @@ class TestFormatters:
         odd = event_of(("exception", {"values": [{"type": "ANR", "mechanism": {"handled": "no"}}]}))
         assert format_all(odd)["exception"] == {"type": "ANR", "value": None, "handled": "no"}
         bare = event_of(("exception", {"values": [{"value": "v"}]}))
-        assert format_all(bare)["exception"] == {"type": None, "value": "v"}
+        assert format_all(bare)["exception"] == {"type": None, "value": "v", "handled": None}
 
     @pytest.mark.parametrize("count, omitted", [(40, 0), (41, 1), (100, 60)])
     def test_of_many_exceptions_the_first_and_last_twenty_are_told(
@@ -5188,13 +5200,13 @@ class TestFormatters:
         if raised_in:
             entries.append(("exception", {"values": [{"type": "E", "threadId": raised_in}]}))
         told = format_all(event_of(*entries))["thread"]
-        assert (told["id"], told["name"]) == (thread_id, f"worker {thread_id}")
+        assert (told["id"], told["name"]) == (str(thread_id), f"worker {thread_id}")
         assert [key for key in ("crashed", "current") if key in told] == ([mark] if mark else [])
 
     def test_the_thread_is_that_of_the_exception_or_else_the_crashed_one(self) -> None:
         error = raised("E", "x", frame("own.py", "f", 1, "x\n"))
         threads = [{"id": 1, "crashed": True, "stacktrace": STACK}, {"id": 2, "name": "w"}]
-        for raised_in, told in ((None, 1), (9, 1), (2, 2)):
+        for raised_in, told in ((None, "1"), (9, "1"), (2, "2")):
             values = [{**error, "threadId": raised_in}]
             event = event_of(("exception", {"values": values}), ("threads", {"values": threads}))
             assert format_all(event)["crashedAt"] == "own.py:1 in f"
@@ -5210,7 +5222,7 @@ class TestFormatters:
         assert format_all(event_of(threads))["crashedAt"] == "1.py:1 in f"
         marks = {"id": 0, "name": None, "state": "", "crashed": True, "current": False}
         first = format_all(event_of(("threads", {"values": [{**marks, "x": 1}, other]})))["thread"]
-        assert first == {"id": 0, "crashed": True, "current": False}
+        assert first == {"id": "0", "crashed": True}
         alone = format_all(event_of(("threads", {"values": [crashed]})))
         assert "thread" not in alone and alone["crashedAt"] == "1.py:1 in f"
 
