@@ -283,7 +283,7 @@ class Answer(NamedTuple):  # of Sentry, or of what stands before it
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0
         reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
-        asked = integer(self.headers.get("Retry-After"))  # if positive, it counts
+        asked = integer(self.headers.get("Retry-After"))  # unless 0, it counts
         return max(asked or ceil(reset - time.time()), 1)
 
 
@@ -684,14 +684,14 @@ RANDOM = r"(?<!\w)[A-Za-z0-9][\w~+=-]{19,}|(?<![\w+/])[A-Za-z0-9+/]{40}(?![\w+/=
 ASSIGNMENT = r"""(?x)(?<![\w.-]) (?P<option>--?(?=\w))? (?P<name>[\w.-]{2,})
     \\{0,3}(?:["'`]|%22)?\]? (?:\s{0,8}(?:=>|:=|={1,3}|::?|>|%3[dDaA]|,(?=\s{0,8}\\{0,3}["'`]))
     |(?(option)\s|(?!))) [\s(\[{]{0,10} (?:Some\(|[bruf](?=["']))?"""
-VALUE = r"""(?xi:(?P<quote>\\{0,3}["'`])? (?:(?:bearer|basic|token|digest|apikey|key)\s+)?
+VALUE = r"""(?xi:(?P<quote>\\{0,3}(?:"{3}|'{3}|["'`]))?  # or up to a blank or bracket
+    (?:(?:bearer|basic|token|digest|apikey|key)\s+)?
     (?P<value>(?(quote)(?:[^"'`\\\n]{1,4000}|(?:(?!(?P=quote))(?:\\.|[^\n\\])){1,200})
-      |[^\s"'`<>&;,|(){}\[\]\\]+))  # without quotes: up to a blank or bracket
-    (?(quote)(?:(?P=quote)|$|\.\.\.|…)))"""
+      |[^\s"'`<>&;,|(){}\[\]\\]+)) (?(quote)(?:(?P=quote)|$|\.\.\.|…)))"""
 QUOTED = rf"(?=[\"'`\\]){VALUE}"
 EMAIL = r"""(?x)(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d|\dx\.)
     [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"""
-LAST_WORDS = r"(?<![\w.@+:-])(?:[\w.@+:-]{1,40}[^\w.@+:-]{1,3})?[\w.@+:-]{0,40}$"
+LAST_WORDS = r"(?<![\w.@+:-])(?:[\w.@+:-]{1,40}[^\w.@+:-]{1,3}){0,2}[\w.@+:-]{0,40}$"
 TWICE = str.maketrans("0123456789", "0246813579")  # 7 is 14, and that 1 + 4
 CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
 COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|users?|none|null|get
@@ -760,8 +760,8 @@ def hide_random(found: re.Match[str]) -> str:
 @lru_cache(1000)  # an event has the same texts again and again, and is formatted until it fits
 def hidden(text: str, values: str, is_code: bool) -> str:
     """Without e-mail addresses, cards, and secrets: by shape, by name, and random ones."""
-    text = re.sub(EMAIL, "[email]", visible(text))
-    text = re.sub(SHAPE, FILTERED, re.sub(CARD, hide_card, text))
+    text = re.sub(SHAPE, FILTERED, visible(text))  # first: in a URL, p!w@a.com looks like EMAIL
+    text = re.sub(EMAIL, "[email]", re.sub(CARD, hide_card, text))
     text = hide_assigned(text, values)
     return text if is_code else re.sub(RANDOM, hide_random, text)
 
@@ -775,7 +775,7 @@ def clean(value: Any, limit: int = 200, values: str = VALUE, is_code: bool = Fal
     unread = len(whole[most:])
     if unread or len(text) > limit:
         shown = text[:limit]
-        if not is_code:  # what is cut in two may be a name
+        if not is_code:  # what is cut in two may be a name, of up to three words
             shown = re.sub(LAST_WORDS, "", shown)
         left = len(text) - len(shown) + unread
         text = f"{shown}… [{left} more characters]"
@@ -1195,7 +1195,7 @@ def search_query(query: str, status: str) -> str:
     query = " ".join(query.split())
     if re.fullmatch("([0-9A-Fa-f]-?){32}", query):  # an event ID finds its issue
         return query.replace("-", "")
-    has_status = re.search(r"(^|\s)!?(is|status):", query)
+    has_status = re.search(r"(^|[\s(])!?(is|status):", query)
     if status == "all" or (status == "unresolved" and has_status):
         return query
     return f"is:{status} {query}".strip()

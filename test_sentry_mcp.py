@@ -4541,7 +4541,8 @@ class TestPrivacy:
         assert detail(event)["latestEvent"]["message"] == "login of [user] failed"
 
     @pytest.mark.parametrize(
-        "person", ["Alice Wonderland", "Wonderland Alice", "dana.whitfield", "10.20.30.40"]
+        "person",
+        ["Alice Wonderland", "Wonderland Alice", "Ana de Souza", "dana.whitfield", "10.20.30.40"],
     )
     @pytest.mark.parametrize("before", [" ", "=", "/", "'"])
     def test_a_name_that_is_cut_in_two_is_not_shown(self, person: str, before: str) -> None:
@@ -4553,7 +4554,7 @@ class TestPrivacy:
     def test_what_is_cut_may_be_a_name_from_the_start_but_not_in_source(self) -> None:
         assert m.clean("dana.whitfield did", 10) == "… [18 more characters]"
         assert m.clean("Alice Wonderland did", 9) == "… [20 more characters]"
-        assert m.clean("one two three four", 15) == "one two … [10 more characters]"
+        assert m.clean("one two three four", 15) == "one … [14 more characters]"
         assert m.clean("y" * 400, 300) == "y" * 300 + "… [100 more characters]"
         assert m.clean_code("dana.whitfield()", 10) == "dana.whitf… [6 more characters]"
 
@@ -4576,6 +4577,18 @@ class TestPrivacy:
     def test_a_key_is_no_name_because_a_value_stands_beside_it(self) -> None:
         told = m.mask({"key": "h7Kp2xQ9zLm4", "value": 1}, 20, 200)
         assert told == {"key": "[Filtered]", "value": 1}
+
+    @pytest.mark.parametrize("secret", ["Sup3r$ecret!pw", "p%40ss!w0rd", "abc#12!z", "a{b}c(d)1"])
+    def test_a_password_in_a_url_with_a_dotted_host_is_hidden_whole(self, secret: str) -> None:
+        text = f"open postgres://admin:{secret}@db.example.com/x"
+        for function in (m.clean, m.clean_code, m.clean_place):
+            assert function(text) == "open postgres://[Filtered]@db.example.com/x"
+
+    @pytest.mark.parametrize("mark", ["'''", '"""', "'", '"'])
+    def test_a_secret_in_quotes_of_any_kind_is_hidden(self, mark: str) -> None:
+        for function in (m.clean, m.clean_code):
+            told = function(f"token={mark}x7y8z9abc{mark} and more")
+            assert told == f"token={mark}[Filtered]{mark} and more"
 
     def test_an_odd_field_costs_that_field_and_not_the_call(self) -> None:
         odd = {"漢" * 120 + str(n): "漢" * 300 for n in range(9)}
@@ -5600,6 +5613,7 @@ QUERIES = [
     pytest.param("", "all", "", id="all of all"),
     pytest.param("is:ignored tax", "unresolved", "is:ignored tax", id="is: beats the default"),
     pytest.param("tax !is:ignored", "unresolved", "tax !is:ignored", id="!is: likewise"),
+    pytest.param("(is:ignored OR x)", "unresolved", "(is:ignored OR x)", id="in brackets"),
     pytest.param("status:resolved", "unresolved", "status:resolved", id="status: likewise"),
     pytest.param("is:ignored", "resolved", "is:resolved is:ignored", id="both asked for"),
     pytest.param("this:x", "unresolved", "is:unresolved this:x", id="another word"),
