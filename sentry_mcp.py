@@ -555,14 +555,15 @@ class Sentry:
         return issue
 
     def issue_and_event(self, issue_id: str, event: str) -> tuple[Object, Object]:
-        """The issue and, read at the same time, its event: {} if there is none, or it has another
-        project's number (if only a slug is known of the issue's, it is taken)."""
+        """The issue and, read at the same time, its event: {} if there is none, or if both tell the
+        number of their project, and these differ (a slug cannot be compared)."""
         beside = Background(partial(self._event, issue_id, event))
         issue = self.issue(issue_id, if_unnamed=True)
         found: Object = beside.result()
-        project = record(issue, "project").get("id") or self.config.project
-        is_foreign = str(found.get("projectID") or project) != str(project)
-        return issue, ({} if str(project).isdigit() and is_foreign else found)
+        number = str(record(issue, "project").get("id") or self.config.project)
+        if number.isdigit() and str(found.get("projectID") or number) != number:
+            found = {}
+        return issue, found
 
     def _event(self, issue_id: str, event: str) -> Object:
         """An event by name, id, or search: its newest match. {} if there is none."""
@@ -824,7 +825,7 @@ def mask(value: Any, room: int, limit: int, path: str = "") -> Any:
         return value
     is_list = isinstance(value, list)
     is_nested = is_list or isinstance(value, dict)
-    told = "" if is_nested else str(value)  # if "" is shown, its parts are looked at
+    told = "" if is_nested else str(value)  # nested counts as "": hidden whole, or looked into
     if not re.fullmatch(KINDS[kind_of(path)][0], told):
         return FILTERED
     if isinstance(value, (int, float)) and abs(value) < 10**14:  # a card has more; so has infinity
@@ -955,8 +956,8 @@ def entries_of(event: Object) -> Object:  # the data of each, by its type
 
 
 def format_frame(frame: Object, limit: int, around: int) -> Object:
-    """The file, or if it has no folder (`b.js`) its path (`/a/b.js`), without both the package; its
-    function or address; the module if no folder is known. `around`: lines of source each way."""
+    """The file; if it has no folder (`b.js`), the path that ends in it (`/a/b.js`); if neither is
+    known, the package. Function or address; module if no folder. `around`: lines of source."""
     file = clean_place(frame.get("filename"), limit)
     path = clean_place(frame.get("absPath"), limit)
     if "/" not in file and path.endswith(file):
@@ -989,7 +990,7 @@ def format_stack(frames: list[Object], limits: Limits) -> Object:
     with_source = own or everywhere[-3:]
     crash = with_source[-1]
     around = {**dict.fromkeys(with_source, 2), crash: 5}  # lines
-    near = {i + step for i in own or everywhere for step in (-1, 0, 1)}
+    near = {i + step for i in own or everywhere for step in (-1, 0, 1)}  # these may be told
     # Of frames alike but for their locals, a recursion, the newest stands for all.
     newest = {str(one | {"vars": None, "context": None}): i for i, one in enumerate(frames)}
     kept = sorted(near & {*newest.values()}, reverse=True)[: limits.frames]
@@ -1031,14 +1032,14 @@ def format_chain(chain: list[Object], limits: Limits) -> Object:
 
 
 def format_crash(entries: Object, limits: Limits) -> Object:
-    """What was raised; of several threads one; and the stack of the exception, else of that thread,
-    else of the event. Sentry has last what surfaced, or numbers exceptions in the order told."""
+    """What was raised (Sentry has last what surfaced, or numbers it 0); of several threads that of
+    the exception, or one that crashed or is current; the stack of the first of these with one."""
     chain = records(entries, "exception", "values")[::-1] or [{}]
     chain.sort(key=lambda one: integer(record(one, "mechanism").get("exception_id")) or 0)
     told = format_chain(chain, limits) if any(chain) else {}
     threads = records(entries, "threads", "values") or [{}]
     threads.sort(key=lambda one: [not one.get(key) for key in ("crashed", "current", "stacktrace")])
-    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # first
+    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # wins: stable
     if len(threads) > 1:
         which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
         told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
