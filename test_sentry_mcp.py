@@ -2520,6 +2520,21 @@ class TestServerFromOutside:
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
     @POSIX
+    def test_a_client_that_closes_stdout_ends_it_quietly(self, tmp_path: Path) -> None:
+        with subprocess.Popen(
+            [sys.executable, str(SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(str(tmp_path), {}),
+        ) as process:
+            process.stdout.close()
+            process.stdin.write(PING + b"\n")
+            process.stdin.flush()
+            assert process.wait(PATIENCE) == 0
+            assert process.stderr.read() == b""
+
+    @POSIX
     def test_without_stderr_no_line_for_it_gets_anywhere_else(self, sentry: FakeSentry) -> None:
         with Client(settings(sentry), wrap=without("stderr")) as client:
             client.call_tool(SEARCH)
@@ -5498,6 +5513,12 @@ class TestFit:
         told = handle(SEARCH, connected(), limit=25)
         assert size(told) <= 16_000
         assert len(told["issues"]) == 25
+
+    def test_a_title_of_a_page_has_at_most_a_hundred_characters(self, web: Any) -> None:
+        row = {**issue(1, "A-1", 5, "x" * 500), "project": FOUND["project"]}
+        web.add("GET", API, json=[row])
+        told = handle(SEARCH, connected())["issues"][0]["title"]
+        assert told == "x" * 100 + "… [400 more characters]"
 
 
 # ------------------------------------------------------------------------------------------------
