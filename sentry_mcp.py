@@ -1721,7 +1721,7 @@ def main(arguments: list[str]) -> int:
 
         parser = argparse.ArgumentParser("sentry_mcp.py", description="An MCP server for Sentry.")
         parser.add_argument("--check", action="store_true", help="test the configuration and exit")
-        parser.add_argument("--env-file", metavar="PATH", default="", help="read it, not .env")
+        parser.add_argument("--env-file", metavar="PATH", default="", help="in place of .env")
         parser.add_argument("--version", action="version", version=__version__)
         given = parser.parse_args(arguments)
     setup = Setup(os.environ, given.env_file if given else "", log.write)
