@@ -117,11 +117,11 @@ class Found(NamedTuple):  # of a variable
 class Config:  # complete and checked
     def __init__(self, found: dict[str, Found], layers: Layers):
         self.warning = keep_url_with_token(found, layers)  # first: it sets SENTRY_URL
-        self.token = found["SENTRY_AUTH_TOKEN"].value
-        self.org = found["SENTRY_ORG"].value
-        self.project = found["SENTRY_PROJECT"].value
+        self.token: str = found["SENTRY_AUTH_TOKEN"].value
+        self.org: str = found["SENTRY_ORG"].value
+        self.project: str = found["SENTRY_PROJECT"].value
         self.url = re.sub("(/api(/0)?)?/*$", "", found["SENTRY_URL"].value)
-        self.read_only = found["SENTRY_READ_ONLY"].value == "1"
+        self.read_only: bool = found["SENTRY_READ_ONLY"].value == "1"
         self.calls_per_minute = int(found["SENTRY_MAX_CALLS_PER_MINUTE"].value)
         self.sources = {name: found[name].source for name in found}
 
