@@ -5514,6 +5514,12 @@ class TestFit:
         assert size(told) <= 16_000
         assert len(told["issues"]) == 25
 
+    def test_of_many_details_of_a_status_ten_are_told(self, web: Any) -> None:
+        details = {f"k{n}": n for n in range(12)}
+        add(web, "4501/", {**DONE, "statusDetails": details})
+        told = handle(RESOLVE, connected(), issueId="4501")["issue"]["statusDetails"]
+        assert told == {**{f"k{n}": n for n in range(10)}, "omitted": 2}
+
     def test_a_title_of_a_page_has_at_most_a_hundred_characters(self, web: Any) -> None:
         row = {**issue(1, "A-1", 5, "x" * 500), "project": FOUND["project"]}
         web.add("GET", API, json=[row])
@@ -6085,6 +6091,17 @@ def error_code(answer: dict) -> Any:
 
 
 class TestProtocol:
+    @pytest.mark.parametrize(
+        "params, words",
+        [
+            ({"name": 5}, "name must be text"),
+            ({"name": SEARCH, "arguments": []}, "arguments must be an object"),
+        ],
+    )
+    def test_a_wrong_parameter_is_told_with_what_it_must_be(self, params: dict, words: str) -> None:
+        error = one_answer(asked("tools/call", **params))["error"]
+        assert (error["code"], error["message"]) == (BAD_PARAMS, f"Invalid params: {words}")
+
     @pytest.mark.parametrize("line, expected", LINES)
     def test_a_line_is_an_object_or_an_error(self, line: bytes, expected: Any) -> None:
         if not isinstance(expected, int):
