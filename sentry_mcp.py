@@ -176,8 +176,8 @@ def lookup(name: str, layers: Layers) -> Found:
 
 def keep_url_with_token(found: dict[str, Found], layers: Layers) -> str:
     """Put the SENTRY_URL of the token's source, or the default, into `found`: who writes another
-    source must not get the token. A warning if one is ignored; ValueError instead if the one in the
-    environment is ignored for a file with the token and without a SENTRY_URL."""
+    source must not get the token. For an ignored one a warning; but ValueError if the environment
+    has it, and the file has the token and no SENTRY_URL."""
     home = found["SENTRY_AUTH_TOKEN"].source
     other = found["SENTRY_URL"].source
     found["SENTRY_URL"] = lookup("SENTRY_URL", {home: layers[home]})
@@ -585,7 +585,7 @@ class Sentry:
             raise
 
     def update(self, number: int, change: Object) -> Object:
-        """Change an issue, once, and return it. An error says so if it may have been changed."""
+        """Change an issue once (a 429 apart), and return it. Errors say if it may be changed."""
         path = f"{self._issues}{number}/"
         is_answered = False
         try:
@@ -693,7 +693,7 @@ QUOTED = rf"(?=[\"'`\\]){VALUE}"
 EMAIL = r"""(?x)(?<![\w.+-])(?!git@[\w.-]+:)[\w.+-]{1,64}(?:@|＠|%40)(?!\d+\.\d|\dx\.)
     [\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[^\W\d_]{2,24}(?!\w)"""
 LAST_WORDS = r"(?<![\w.@+:-])(?:[\w.@+:-]{1,40}[^\w.@+:-]{1,3}){0,2}[\w.@+:-]{0,40}$"
-TWICE = str.maketrans("0123456789", "0246813579")  # 7 is 14, and that 1 + 4
+TWICE = str.maketrans("0123456789", "0246813579")  # the digits of the double, added: 7, 14, 5
 CARD = r"(?<![\w.-])(?:3[47]\d{2}|[2-6]\d{3})(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?![\w-])"
 COMMON_NAME = r"""(?xis).{0,3}|admin(istrator)?|root|test(er)?|guest|system|users?|none|null|get
     |anonymous|unknown|curl|wget|post|put|patch|delete|head|options|python|java|node|ruby|https?
@@ -788,9 +788,9 @@ clean_code = partial(clean_place, values=QUOTED)  # a line of source, which has 
 
 
 def paths_in(value: Any, parts: list[Any], path: str) -> list[str]:
-    """The path of each part. Of a field: `path` and its name; but of "x" `path` and "token" in
-    `{"name": "token", "value": "x"}` (or with "key"). Of an item: `path`; but of "x" "token" in
-    the pair `["token", "x"]` (in four items or more only if "x" is no text or looks secret)."""
+    """The path of each part: of a field `path.name`, of an item `path`; but of "x" it is a "token"'s
+    in `{"name": "token", "value": "x"}` (or with "key") and in `["token", "x"]`; in a list of four
+    or more, such as `["token", "x", "a", "b"]`, only if "x" looks secret or is no text."""
     if isinstance(value, dict):
         fields = {key.lower(): value[key] for key in value}
         labels = [fields[key] for key in ("name", "key") if isinstance(fields.get(key), str)]
@@ -1039,7 +1039,7 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     told = format_chain(chain, limits) if any(chain) else {}
     threads = records(entries, "threads", "values") or [{}]
     threads.sort(key=lambda one: [not one.get(key) for key in ("crashed", "current", "stacktrace")])
-    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # wins: stable
+    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # later: wins
     if len(threads) > 1:
         which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
         told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
