@@ -788,7 +788,7 @@ clean_code = partial(clean_place, values=QUOTED)  # a line of source, which has 
 
 
 def paths_in(value: Any, parts: list[Any], path: str) -> list[str]:
-    """The path of each part: of a field `path.name`, of an item `path`; but of "x" it is a "token"'s
+    """The path of each part: of a field `path.name`, of an item `path`. But "x" has that of a token
     in `{"name": "token", "value": "x"}` (or with "key") and in `["token", "x"]`; in a list of four
     or more, such as `["token", "x", "a", "b"]`, only if "x" looks secret or is no text."""
     if isinstance(value, dict):
