@@ -18,7 +18,8 @@ hides     the token (of eight characters and more, not of digits alone) as it is
           and in texts what looks like one beside such a name, in the usual spellings of
           assignments (in source in quotes), but for words and phrases: not every secret; in texts
           of answers about an event the exact e-mail address, IP address, user name and name of its
-          user, but in source, names of code, the issue's ids, status, link (short names stay).
+          user, but in source, names of code, the issue's ids, status, link; and short names, common
+          words such as "admin", and single words of a longer name stay.
 never     starts a process, evaluates code, writes a file, listens on a socket, phones home, or
           imports from the folder of this file or the working directory. What Python loads before
           the first line here (sitecustomize) only its option -I keeps out.
@@ -220,10 +221,8 @@ class SentryError(Exception):  # the tool failed: its result has isError
         self.code = f"SENTRY_{code}"
         self.status = status or None  # of HTTP, if there was an answer
         self.wait = wait  # seconds until a call may succeed
-        self.may_have_acted = (status or 400) // 100 not in (
-            3,
-            4,
-        )  # 3xx, 4xx: refused; none: unsent
+        # 3xx and 4xx: Sentry refused. Without a status: unsent (map_network_error knows better).
+        self.may_have_acted = (status or 400) // 100 not in (3, 4)
 
 
 # fmt: off
@@ -283,7 +282,7 @@ class Answer(NamedTuple):  # of Sentry, or of what stands before it
         if self.status != 429 and self.headers.get("X-Sentry-Rate-Limit-Remaining") != "0":
             return 0
         reset = integer(self.headers.get("X-Sentry-Rate-Limit-Reset")) or 0  # or "None"
-        asked = integer(self.headers.get("Retry-After"))  # unless 0, it counts
+        asked = integer(self.headers.get("Retry-After"))  # rare, from proxies; unless 0, it counts
         return max(asked or ceil(reset - time.time()), 1)
 
 
@@ -714,7 +713,8 @@ def visible(text: str) -> str:
 @lru_cache(2000)
 def kind_of(path: str) -> str:
     """The kind of a name, or path of names with dots: of "user.firstName" "personal", or ""."""
-    words = re.sub(BETWEEN_WORDS, "_", visible(path[-200:]))
+    ending = visible(path[-200:])
+    words = re.sub(BETWEEN_WORDS, "_", ending)
     words = words.lower().strip("_.")
     return next(kind for kind in KINDS if re.search(KINDS[kind][1], words))
 
@@ -1039,7 +1039,8 @@ def format_crash(entries: Object, limits: Limits) -> Object:
     told = format_chain(chain, limits) if any(chain) else {}
     threads = records(entries, "threads", "values") or [{}]
     threads.sort(key=lambda one: [not one.get(key) for key in ("crashed", "current", "stacktrace")])
-    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))  # later: wins
+    # Sorting is stable, so this order counts most.
+    threads.sort(key=lambda one: one.get("id", "") != chain[0].get("threadId"))
     if len(threads) > 1:
         which = {key: threads[0].get(key) is True for key in ("crashed", "current")}
         told["thread"] = present(**pick(threads[0], "name", "id", "state"), **which)
@@ -1576,7 +1577,8 @@ class Log(io.TextIOBase):  # as sys.stderr and sys.stdout: never blocks, and end
 
 
 class Server:
-    """Answers messages, one a line: at once, or what is slow in daemon threads (no exit waits)."""
+    """Answers messages, one a line: at once, or what is slow in daemon threads, for an executor
+    would hold up the exit behind the slowest one."""
 
     def __init__(self, setup: Setup, stdout: BinaryIO):
         self._setup = setup
@@ -1618,7 +1620,8 @@ class Server:
             self._serve(request)
 
     def _manage(self) -> None:
-        """Give the first MAX_RUNNING a thread each; end those that hang before clients give up."""
+        """Give the first MAX_RUNNING a thread each; and end those that hang, OVERTIME_SECONDS after
+        their deadline: clients give up soon after."""
         running: list[Request] = []
         while True:
             with self._changed:
@@ -1707,11 +1710,8 @@ def check(setup: Setup) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """Serve on stdin and stdout until the end of input, or --check."""
-    if None in (
-        sys.stdin,
-        sys.stdout,
-        sys.stderr,
-    ):  # what is opened would take a closed one's place
+    # One that is closed is None; what is opened next would take its place.
+    if None in (sys.stdin, sys.stdout, sys.stderr):
         while os.open(os.devnull, os.O_RDWR) < 3:
             pass
     log = Log()
